@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/kv_layout.hpp"
+#include "transport/base/block_key.hpp"
+#include "transport/base/status.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace perigee::kernels {
+
+/// How one request chooses its tokens. Stateless: the random word for a token is a counter-based generator's value at
+/// (seed, choice, position), so any instance continues where another stopped.
+struct sampling_params {
+  float temperature = 1.0f; ///< 0 means greedy
+  float top_p = 1.0f;
+  int32_t top_k = 0; ///< 0 means all
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  uint64_t seed = 0;
+  uint32_t min_tokens = 0;              ///< ids in `stop_ids` are not sampled before this many generated tokens
+  std::vector<token_id> stop_ids;       ///< end-of-sequence and stop ids (empty with `ignore_eos`); used with `min_tokens`
+  friend bool operator==(const sampling_params&, const sampling_params&) = default;
+
+  bool needs_history() const noexcept {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
+};
+
+/// Everything the sampler needs about the row it samples.
+struct sample_request {
+  sampling_params params;
+  uint32_t choice = 0;            ///< which of the request's `n` completions
+  uint32_t generated = 0;         ///< tokens this choice has so far; the sampled one has this index
+  uint32_t prompt_tokens = 0;     ///< first `prompt_tokens` of `history` are the prompt
+  std::vector<token_id> history;  ///< prompt and generated tokens; may stay empty unless `params.needs_history()`
+};
+
+/// Computes K and V of `tokens` at positions `start`.. into the slots of `blocks`, reading positions [0, start) there.
+struct prefill_work {
+  uint64_t id = 0;
+  std::vector<token_id> tokens;
+  uint32_t start = 0;
+  std::vector<uint32_t> blocks;           ///< slots that cover positions [0, start + tokens)
+  std::vector<sample_request> samples;    ///< empty, or one per choice: sampled from the last token's logits
+};
+
+/// One sequence of a decode step: `token` stands at `position`, its K and V are written there, the next token is sampled.
+struct decode_row {
+  token_id token = 0;
+  uint32_t position = 0;
+  std::vector<uint32_t> blocks; ///< slots that cover positions [0, position]
+  sample_request sample;
+};
+
+struct decode_work {
+  uint64_t id = 0;
+  std::vector<decode_row> rows;
+};
+
+/// Copies whole blocks within the pool (forking a partial tail).
+struct copy_work {
+  uint64_t id = 0;
+  std::vector<std::pair<uint32_t, uint32_t>> slots; ///< from, to
+};
+
+struct work_result {
+  uint64_t id = 0;
+  status outcome;
+  std::vector<token_id> tokens; ///< one per `samples` entry or per row
+  uint64_t busy_ns = 0;         ///< time the device worked on it
+};
+
+/// Called on the stream's own thread; must not block.
+class stream_events {
+public:
+  virtual ~stream_events() = default;
+  /// Prefill only: K and V of the work's tokens in `layer` are in the pool. In order, before `work_done`.
+  virtual void layer_done(uint64_t id, uint32_t layer) = 0;
+  /// Exactly once per submitted item, in order of submission.
+  virtual void work_done(work_result result) = 0;
+};
+
+/// One device queue with one model replica and its working pool. Items run in order of submission, one at a time.
+/// `submit` may be called from one thread at a time and never blocks.
+class stream {
+public:
+  virtual ~stream() = default;
+
+  virtual const kv_layout& layout() const = 0;
+  /// The working pool: `slots()` blocks laid out as `layout()` says. Owned by the stream.
+  virtual std::span<std::byte> pool() = 0;
+  virtual uint32_t slots() const = 0;
+
+  /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (64 items) with `exhausted`.
+  virtual void submit(prefill_work work) = 0;
+  virtual void submit(decode_work work) = 0;
+  virtual void submit(copy_work work) = 0;
+
+  /// An item that has not started is answered as `cancelled`; one that runs is stopped after its current layer, also as
+  /// `cancelled`, and writes nothing afterwards.
+  virtual void cancel(uint64_t id) = 0;
+};
+
+} // namespace perigee::kernels
