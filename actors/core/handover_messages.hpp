@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/client_messages.hpp"
+#include "actors/core/error.hpp"
+#include "actors/core/ids.hpp"
+#include "actors/core/store_messages.hpp"
+
+#include <vector>
+
+namespace perigee {
+
+// The hand-over of one attempt: session → prefill → decode → session. docs/protocol.md has a row for each message.
+
+/// How one choice continues.
+struct choice_start {
+  uint32_t choice = 0;    ///< number among the client's `n`
+  uint32_t generated = 0; ///< tokens of it that have been streamed; they stand at the end of the job's tokens
+};
+
+/// What prefill and decode must know to produce tokens.
+struct generation {
+  kernels::sampling_params sampling;
+  std::vector<token_id> end_ids; ///< a choice ends at one of these
+  uint32_t prompt_tokens = 0;    ///< of the client's prompt; the rest of the job's tokens were generated
+  uint32_t max_tokens = 0;       ///< per choice, counted from the prompt's end
+  std::vector<choice_start> choices;
+};
+
+/// The work of one attempt. Initiator: session, after `placed`; repeated until `job_ack` or `job_failed`.
+struct prefill_job {
+  address from;
+  ticket id;
+  uint64_t term = 0;
+  uint32_t revision = 0;
+  uint64_t placement = 0;
+  address decode;
+  std::vector<token_id> tokens;
+  block_key root;
+  generation gen;
+  std::vector<prefix_segment> prefix;
+  uint64_t deadline_ns = 0; ///< from now
+};
+
+/// The prefill instance has the job.
+struct job_ack {
+  address from;
+  ticket id;
+};
+
+/// The attempt is over at this instance, and holds nothing there. Initiator: prefill (once; a repeated job gets it
+/// again); the session submits the next attempt.
+struct job_failed {
+  address from;
+  ticket id;
+  ec reason = ec::none;
+};
+
+/// Asks a decode instance for the slots of a job's tokens, and briefs it. Initiator: prefill, just before its first layer
+/// runs; repeated until `granted` or `refused`.
+struct reserve {
+  address from;
+  ticket id;
+  uint64_t term = 0;
+  uint32_t revision = 0;
+  uint64_t placement = 0;
+  address session;
+  std::vector<token_id> tokens;
+  block_key root;
+  generation gen;
+  uint64_t deadline_ns = 0;
+};
+
+/// `slots` for the job's tokens, in order. Each write into them ends in `immediate`.
+struct granted {
+  address from;
+  ticket id;
+  transport::remote_region region;
+  std::vector<uint32_t> slots;
+  uint32_t immediate = 0;
+};
+
+struct refused {
+  address from;
+  ticket id;
+  uint32_t revision = 0;
+  ec reason = ec::none;
+};
+
+/// Everything has been written in `pieces` transfers; the first token of each choice was sampled. Initiator: prefill;
+/// repeated until `joined` or `refused`.
+struct handed_over {
+  address from;
+  ticket id;
+  std::vector<token_id> first_tokens; ///< one per choice
+  uint32_t pieces = 0;
+  uint64_t bytes = 0;
+  uint32_t reused = 0; ///< tokens that were not computed
+};
+
+/// All announced pieces arrived; the prefill instance may forget the attempt.
+struct joined {
+  address from;
+  ticket id;
+};
+
+/// The attempt ends without hand-over, and no write of it can land any more. Initiator: prefill; repeated until
+/// `quiesced_ack`.
+struct quiesced {
+  address from;
+  ticket id;
+};
+
+struct quiesced_ack {
+  address from;
+  ticket id;
+};
+
+/// New tokens of one choice; `tokens[0]` is generated token number `first`.
+struct token_update {
+  ticket id;
+  uint32_t choice = 0;
+  uint32_t first = 0;
+  std::vector<token_id> tokens;
+  finish_reason finish = finish_reason::none; ///< after `tokens`
+  uint32_t reused = 0; ///< tokens of the job that prefill took from the cache
+};
+
+/// One message per step and session. Initiator: prefill (first tokens) and decode; what is not acknowledged is repeated.
+struct token_batch {
+  address from;
+  std::vector<token_update> updates;
+};
+
+/// The session has the first `next` generated tokens of the choice, and the finish if `finished`.
+struct token_ack {
+  ticket id;
+  uint32_t choice = 0;
+  uint32_t next = 0;
+  bool finished = false;
+};
+
+struct token_acks {
+  address from;
+  std::vector<token_ack> acks;
+};
+
+// Between an instance and the stream actor beside it. Local.
+
+struct run_prefill {
+  kernels::prefill_work work;
+};
+
+struct run_decode {
+  kernels::decode_work work;
+};
+
+struct run_copy {
+  kernels::copy_work work;
+};
+
+struct cancel_work {
+  uint64_t id = 0;
+};
+
+struct layer_done {
+  uint64_t id = 0;
+  uint32_t layer = 0;
+};
+
+struct work_done {
+  kernels::work_result result;
+};
+
+template <class Inspector>
+bool inspect(Inspector& f, choice_start& x) {
+  return f.object(x).fields(f.field("choice", x.choice), f.field("generated", x.generated));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, generation& x) {
+  return f.object(x).fields(f.field("sampling", x.sampling), f.field("end_ids", x.end_ids),
+                            f.field("prompt_tokens", x.prompt_tokens), f.field("max_tokens", x.max_tokens),
+                            f.field("choices", x.choices));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, prefill_job& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("term", x.term),
+                            f.field("revision", x.revision), f.field("placement", x.placement),
+                            f.field("decode", x.decode), f.field("tokens", x.tokens), f.field("root", x.root),
+                            f.field("gen", x.gen), f.field("prefix", x.prefix),
+                            f.field("deadline_ns", x.deadline_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, job_ack& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, job_failed& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("reason", x.reason));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, reserve& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("term", x.term),
+                            f.field("revision", x.revision), f.field("placement", x.placement),
+                            f.field("session", x.session), f.field("tokens", x.tokens), f.field("root", x.root),
+                            f.field("gen", x.gen), f.field("deadline_ns", x.deadline_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, granted& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("region", x.region),
+                            f.field("slots", x.slots), f.field("immediate", x.immediate));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, refused& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("revision", x.revision),
+                            f.field("reason", x.reason));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, handed_over& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("first_tokens", x.first_tokens),
+                            f.field("pieces", x.pieces), f.field("bytes", x.bytes), f.field("reused", x.reused));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, joined& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, quiesced& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, quiesced_ack& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, token_update& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("choice", x.choice), f.field("first", x.first),
+                            f.field("tokens", x.tokens), f.field("finish", x.finish), f.field("reused", x.reused));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, token_batch& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("updates", x.updates));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, token_ack& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("choice", x.choice), f.field("next", x.next),
+                            f.field("finished", x.finished));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, token_acks& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("acks", x.acks));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, run_prefill& x) {
+  return f.object(x).fields(f.field("work", x.work));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, run_decode& x) {
+  return f.object(x).fields(f.field("work", x.work));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, run_copy& x) {
+  return f.object(x).fields(f.field("work", x.work));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, cancel_work& x) {
+  return f.object(x).fields(f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, layer_done& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("layer", x.layer));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, work_done& x) {
+  return f.object(x).fields(f.field("result", x.result));
+}
+
+} // namespace perigee

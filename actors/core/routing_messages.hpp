@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/error.hpp"
+#include "actors/core/ids.hpp"
+#include "actors/core/store_messages.hpp"
+
+#include <string>
+#include <vector>
+
+namespace perigee {
+
+// Between sessions and the Conductor, and between the Conductor and its policy.
+
+/// Asks for a place. Initiator: session; repeated until `accepted`, `placed` or `rejected` came.
+struct submit {
+  address from;
+  ticket id;
+  uint32_t prompt_tokens = 0; ///< with the tokens already streamed, if this attempt resumes
+  uint32_t max_tokens = 0;    ///< still to generate
+  uint32_t choices = 1;
+  std::vector<block_key> keys; ///< of the full blocks of the prompt
+  std::string tenant;
+  uint64_t deadline_ns = 0; ///< from now
+};
+
+/// The Conductor owns the request now.
+struct accepted {
+  address from;
+  ticket id;
+};
+
+/// Where the request runs. Initiator: Conductor; repeated until `placed_ack`. A higher `revision` names another decode
+/// instance for the same attempt.
+struct placed {
+  address from;
+  uint64_t term = 0;
+  ticket id;
+  uint32_t revision = 0;
+  uint64_t placement = 0; ///< number of the decision
+  address prefill;
+  address decode;
+  std::vector<prefix_segment> prefix; ///< where the blocks of the prefix are, first block first
+};
+
+struct placed_ack {
+  address from;
+  ticket id;
+  uint32_t revision = 0;
+};
+
+/// Final for this attempt. Initiator: Conductor; a repeated `submit` gets it again.
+struct rejected {
+  address from;
+  ticket id;
+  ec reason = ec::none;
+  std::string detail;
+  uint64_t retry_after_ns = 0;
+};
+
+/// The request is over for its session (`outcome` none: it finished), or this attempt is to be undone. Initiator: session;
+/// repeated until `withdrawn`. The Conductor passes it on as `cancel` to where the attempt was placed, unless it finished.
+struct withdraw {
+  address from;
+  ticket id;
+  ec outcome = ec::none;
+};
+
+struct withdrawn {
+  address from;
+  ticket id;
+};
+
+/// Undo an attempt and all lower ones of the request. Initiator: Conductor, to the prefill and the decode instance;
+/// repeated until `cancelled`.
+struct cancel {
+  address from;
+  uint64_t term = 0;
+  ticket id;
+};
+
+/// The attempt holds nothing here any more, except slots that a write may still land in.
+struct cancelled {
+  address from;
+  ticket id;
+};
+
+/// The decode instance refused (or was lost before it granted): place the decode side again. Initiator: prefill; repeated
+/// until `redirected`, which carries a higher revision, or a cancel.
+struct redirect {
+  address from;
+  ticket id;
+  uint32_t revision = 0; ///< of the placement that failed
+};
+
+struct redirected {
+  address from;
+  uint64_t term = 0;
+  ticket id;
+  uint32_t revision = 0;
+  ec reason = ec::none; ///< set: there is no place; the attempt is over
+  address decode;
+};
+
+/// What a policy knows about one instance: the Conductor's books, which hold the last report and every reservation since.
+struct instance_load {
+  address who;
+  uint64_t queue_ns = 0;        ///< prefill: predicted time until what is queued is done
+  uint32_t requests = 0;        ///< placed here and not ended
+  uint64_t tokens = 0;          ///< decode: KV tokens reserved
+  uint64_t tokens_capacity = 0; ///< decode: KV tokens its pool holds
+  uint64_t step_ns = 0;         ///< decode: predicted time of a step with what is placed here
+};
+
+/// One prefill instance as a candidate for one request.
+struct candidate {
+  uint32_t index = 0;          ///< of the prefill instance
+  uint32_t own_blocks = 0;     ///< prefix blocks at its local shard, or being computed there
+  uint64_t prefill_own_ns = 0; ///< predicted time with only those
+};
+
+/// A request as a policy sees it: lengths and predictions, never content.
+struct route_query {
+  uint64_t placement = 0;
+  uint32_t prompt_tokens = 0;
+  uint32_t max_tokens = 0;
+  uint32_t block_tokens = 0;
+  uint32_t best_blocks = 0;         ///< longest prefix anywhere in the pool
+  uint64_t prefill_best_ns = 0;     ///< predicted time with that prefix
+  uint64_t transfer_ns_block = 0;   ///< predicted time to fetch one block from another node
+  std::vector<candidate> candidates; ///< every live prefill instance, by index
+  std::vector<uint32_t> decodes;     ///< every live decode instance that has room, by index
+};
+
+enum class verdict : uint8_t { place, hold, reject };
+
+/// `hold` keeps the request at the Conductor, in the order of (sort_key, arrival), until something frees or
+/// `ask_again_ns` passed.
+struct route_decision {
+  uint64_t placement = 0;
+  verdict what = verdict::hold;
+  uint32_t prefill = 0;
+  uint32_t decode = 0;
+  uint32_t fetch_blocks = 0; ///< prefix blocks to bring in from elsewhere beyond the own ones; 0 to compute them
+  uint64_t predicted_ttft_ns = 0;
+  uint64_t sort_key = 0;
+  uint64_t ask_again_ns = 0;
+  ec reason = ec::none;
+};
+
+template <class Inspector>
+bool inspect(Inspector& f, submit& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("prompt_tokens", x.prompt_tokens),
+                            f.field("max_tokens", x.max_tokens), f.field("choices", x.choices),
+                            f.field("keys", x.keys), f.field("tenant", x.tenant),
+                            f.field("deadline_ns", x.deadline_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, accepted& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, placed& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("term", x.term), f.field("id", x.id),
+                            f.field("revision", x.revision), f.field("placement", x.placement),
+                            f.field("prefill", x.prefill), f.field("decode", x.decode), f.field("prefix", x.prefix));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, placed_ack& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("revision", x.revision));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, rejected& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("reason", x.reason),
+                            f.field("detail", x.detail), f.field("retry_after_ns", x.retry_after_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, withdraw& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("outcome", x.outcome));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, withdrawn& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, cancel& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("term", x.term), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, cancelled& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, redirect& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("revision", x.revision));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, redirected& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("term", x.term), f.field("id", x.id),
+                            f.field("revision", x.revision), f.field("reason", x.reason),
+                            f.field("decode", x.decode));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, instance_load& x) {
+  return f.object(x).fields(f.field("who", x.who), f.field("queue_ns", x.queue_ns), f.field("requests", x.requests),
+                            f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity),
+                            f.field("step_ns", x.step_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, candidate& x) {
+  return f.object(x).fields(f.field("index", x.index), f.field("own_blocks", x.own_blocks),
+                            f.field("prefill_own_ns", x.prefill_own_ns));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, route_query& x) {
+  return f.object(x).fields(f.field("placement", x.placement), f.field("prompt_tokens", x.prompt_tokens),
+                            f.field("max_tokens", x.max_tokens), f.field("block_tokens", x.block_tokens),
+                            f.field("best_blocks", x.best_blocks), f.field("prefill_best_ns", x.prefill_best_ns),
+                            f.field("transfer_ns_block", x.transfer_ns_block), f.field("candidates", x.candidates),
+                            f.field("decodes", x.decodes));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, verdict& x) {
+  return inspect_enum(f, x, verdict::reject);
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, route_decision& x) {
+  return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("prefill", x.prefill),
+                            f.field("decode", x.decode), f.field("fetch_blocks", x.fetch_blocks),
+                            f.field("predicted_ttft_ns", x.predicted_ttft_ns), f.field("sort_key", x.sort_key),
+                            f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason));
+}
+
+} // namespace perigee

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/node/cluster_config.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace perigee::actors {
+
+uint32_t node_config::count(node_role what) const noexcept {
+  if (std::ranges::find(roles, what) == roles.end())
+    return 0;
+  switch (what) {
+  case node_role::prefill: return prefill_count;
+  case node_role::decode: return decode_count;
+  case node_role::shard: return shard_count;
+  case node_role::gateway:
+  case node_role::conductor: break;
+  }
+  return 1;
+}
+
+uint32_t cluster_config::count(node_role what) const noexcept {
+  auto sum = uint32_t{0};
+  for (const auto& node : nodes)
+    sum += node.count(what);
+  return sum;
+}
+
+const node_config* cluster_config::find(std::string_view name) const noexcept {
+  auto found = std::ranges::find(nodes, name, &node_config::name);
+  return found == nodes.end() ? nullptr : &*found;
+}
+
+std::string cluster_config::served_name() const {
+  if (!model_name.empty())
+    return model_name;
+  auto path = std::filesystem::path{model}.lexically_normal();
+  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+}
+
+std::string to_string(const config_error& error) {
+  return error.path + ": " + error.message;
+}
+
+cluster_config embedded_config(const embedded_options& options) {
+  auto node = node_config{};
+  node.name = embedded_node_name;
+  node.host = options.host;
+  node.http = options.http;
+  node.roles = {node_role::gateway, node_role::conductor, node_role::prefill, node_role::decode};
+  if (options.shards > 0)
+    node.roles.push_back(node_role::shard);
+  node.prefill_count = options.prefill;
+  node.decode_count = options.decode;
+  node.shard_count = options.shards;
+  node.kv_memory = options.kv_memory;
+  node.shard_memory = options.shard_memory;
+  auto config = cluster_config{};
+  config.model = options.model;
+  config.nodes.push_back(std::move(node));
+  return config;
+}
+
+cluster_config embedded_config(const cluster_config& cluster) {
+  auto options = embedded_options{};
+  options.model = cluster.model;
+  options.prefill = cluster.count(node_role::prefill);
+  options.decode = cluster.count(node_role::decode);
+  options.shards = cluster.count(node_role::shard);
+  options.kv_memory = 0;
+  options.shard_memory = 0;
+  auto threads = uint32_t{0};
+  auto has_gateway = false;
+  for (const auto& node : cluster.nodes) {
+    if (node.count(node_role::gateway) > 0 && !std::exchange(has_gateway, true)) {
+      options.host = node.host;
+      options.http = node.http;
+    }
+    options.kv_memory = std::max(options.kv_memory, node.kv_memory);
+    options.shard_memory = std::max(options.shard_memory, node.shard_memory);
+    threads = std::max(threads, node.threads);
+  }
+  auto folded = cluster;
+  folded.nodes = embedded_config(options).nodes;
+  folded.nodes.front().threads = threads;
+  return folded;
+}
+
+} // namespace perigee::actors

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/node/config_check.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <set>
+
+namespace perigee::actors {
+
+namespace {
+
+using errors = std::vector<config_error>;
+
+std::string quote_all(const std::vector<std::string>& names) {
+  auto out = std::string{};
+  for (const auto& name : names)
+    out += (out.empty() ? "\"" : ", \"") + name + '"';
+  return out;
+}
+
+template <class Section>
+void check_text(const config_key<Section>& key, const std::string& value, const std::string& path, errors& out) {
+  if (key.required && value.empty())
+    out.push_back({path, fmt::format("missing: {}", key.doc)});
+  if (!key.choices.empty()
+      && fmt::format(", {}, ", key.choices).find(fmt::format(", {}, ", value)) == std::string::npos)
+    out.push_back({path, fmt::format("found \"{}\", allowed: {}", value, key.choices)});
+}
+
+template <class Number>
+bool within(Number value, uint64_t min, uint64_t max) {
+  if constexpr (std::is_same_v<Number, std::chrono::nanoseconds>)
+    return value.count() >= 0 && static_cast<uint64_t>(value.count()) >= min
+           && static_cast<uint64_t>(value.count()) <= max;
+  else
+    return value >= min && value <= max;
+}
+
+template <class Number>
+std::string show(Number value) {
+  if constexpr (std::is_same_v<Number, std::chrono::nanoseconds>)
+    return format_duration(value);
+  else if constexpr (std::is_same_v<Number, uint64_t>)
+    return format_bytes(value);
+  else
+    return std::to_string(value);
+}
+
+/// Ranges and required keys of one section. A number that equals its default is well, also the 0 of an absent port.
+template <class Section>
+void check_section(const Section& section, const std::string& path, errors& out) {
+  auto defaults = Section{};
+  for (const auto& key : config_keys<Section>()) {
+    auto key_path = fmt::format("{}.{}", path, key.name);
+    std::visit(
+      [&](auto field) {
+        using value_type = std::remove_cvref_t<decltype(section.*field)>;
+        const auto& value = section.*field;
+        if constexpr (std::is_same_v<value_type, std::string>)
+          check_text(key, value, key_path, out);
+        else if constexpr (std::is_same_v<value_type, std::vector<node_role>>) {
+          if (value.empty())
+            out.push_back({key_path, fmt::format("missing: {}", key.doc)});
+        } else if (value != defaults.*field && !within(value, key.min, key.max))
+          out.push_back({key_path, range_message<value_type>(show(value), key)});
+      },
+      key.field);
+  }
+}
+
+void check_choice(const std::string& value, const std::vector<std::string>& known, const char* path, errors& out) {
+  if (std::ranges::find(known, value) == known.end())
+    out.push_back({path, fmt::format("found \"{}\", known: {}", value, quote_all(known))});
+}
+
+bool is_plain_name(const std::string& name) {
+  return std::ranges::all_of(
+    name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; });
+}
+
+void check_name(const cluster_config& config, size_t index, errors& out) {
+  const auto& name = config.nodes[index].name;
+  auto path = node_path(index) + ".name";
+  if (!is_plain_name(name))
+    out.push_back({path, fmt::format("found \"{}\", allowed are letters, digits, '-' and '_'", name)});
+  for (size_t before = 0; before < index; ++before)
+    if (!name.empty() && config.nodes[before].name == name)
+      out.push_back({path, fmt::format("\"{}\" is also the name of {}; names are unique", name, node_path(before))});
+}
+
+void check_roles(const node_config& node, const std::string& path, errors& out) {
+  auto seen = std::set<node_role>{};
+  for (auto what : node.roles)
+    if (!seen.insert(what).second)
+      out.push_back({path + ".roles", fmt::format("\"{}\" stands there twice; more instances: {}-count",
+                                                  to_string(what), to_string(what))});
+  if (node.count(node_role::gateway) > 0 && node.http == 0)
+    out.push_back({path + ".http", "missing: the port of this node's gateway"});
+}
+
+std::string canonical_host(const std::string& host) {
+  return host == "localhost" ? "127.0.0.1" : host;
+}
+
+/// Two sockets cannot listen on the same port of the same host.
+class port_book {
+public:
+  void add(const std::string& host, uint16_t port, const std::string& path, errors& out) {
+    if (port == 0)
+      return;
+    auto [entry, is_new] = used_.emplace(std::pair{canonical_host(host), port}, path);
+    if (!is_new)
+      out.push_back({path, fmt::format("port {} of {} is already taken by {}", port, host, entry->second)});
+  }
+
+private:
+  std::map<std::pair<std::string, uint16_t>, std::string> used_;
+};
+
+void check_network(const cluster_config& config, errors& out) {
+  auto ports = port_book{};
+  auto several = config.nodes.size() > 1;
+  for (size_t i = 0; i < config.nodes.size(); ++i) {
+    const auto& node = config.nodes[i];
+    auto path = node_path(i);
+    if (node.host.empty())
+      out.push_back({path + ".host", "found \"\", expected an address or a host name"});
+    if (several && (node.host == "0.0.0.0" || node.host == "::"))
+      out.push_back(
+        {path + ".host", fmt::format("found \"{}\", which no other node can connect to; name an address", node.host)});
+    if (several && node.control == 0)
+      out.push_back({path + ".control", "missing: the port of the link between nodes"});
+    ports.add(node.host, node.control, path + ".control", out);
+    ports.add(node.host, node.http, path + ".http", out);
+  }
+}
+
+void check_totals(const cluster_config& config, errors& out) {
+  auto path = std::string{"perigee.nodes"};
+  if (config.nodes.empty()) {
+    out.push_back({path, "missing: the list of nodes"});
+    return;
+  }
+  for (auto what : {node_role::gateway, node_role::conductor, node_role::prefill, node_role::decode})
+    if (config.count(what) == 0)
+      out.push_back({path, fmt::format("no node has the role \"{}\"; the cluster needs one", to_string(what))});
+  if (config.count(node_role::conductor) > 1) {
+    auto names = std::vector<std::string>{};
+    for (const auto& node : config.nodes)
+      if (node.count(node_role::conductor) > 0)
+        names.push_back(node.name);
+    out.push_back({path, fmt::format("{} nodes have the role \"conductor\" ({}); exactly one may", names.size(),
+                                     quote_all(names))});
+  }
+}
+
+} // namespace
+
+std::string node_path(size_t index) {
+  return fmt::format("perigee.nodes[{}]", index);
+}
+
+std::vector<config_error> check_cluster_config(const cluster_config& config, const known_policies& known) {
+  auto out = errors{};
+  check_section(config, "perigee", out);
+  check_section(config.slo, "perigee.slo", out);
+  check_section(config.policy, "perigee.policy", out);
+  check_section(config.log, "perigee.log", out);
+  check_choice(config.policy.route, known.route, "perigee.policy.route", out);
+  check_choice(config.policy.admission, known.admission, "perigee.policy.admission", out);
+  if (config.provider.empty())
+    out.push_back({"perigee.provider", "found \"\", expected a libfabric provider such as \"tcp;ofi_rxm\""});
+  if (config.request_timeout < config.slo.ttft)
+    out.push_back({"perigee.request-timeout",
+                   fmt::format("found {}, which is shorter than slo.ttft ({}): every slow request would fail "
+                               "before it breaks its objective",
+                               format_duration(config.request_timeout), format_duration(config.slo.ttft))});
+  for (size_t i = 0; i < config.nodes.size(); ++i) {
+    check_section(config.nodes[i], node_path(i), out);
+    check_name(config, i, out);
+    check_roles(config.nodes[i], node_path(i), out);
+  }
+  check_network(config, out);
+  check_totals(config, out);
+  return out;
+}
+
+} // namespace perigee::actors

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/node/config_keys.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+
+namespace perigee::actors {
+
+namespace {
+
+constexpr uint64_t kib = 1024;
+constexpr uint64_t tib = kib * kib * kib * kib;
+constexpr uint64_t ms = 1'000'000;
+constexpr uint64_t second = 1'000 * ms;
+constexpr uint64_t day = 86'400 * second;
+constexpr uint64_t port_max = std::numeric_limits<uint16_t>::max();
+
+using cluster = cluster_config;
+constexpr auto cluster_keys = std::array{
+  config_key<cluster>{"model", &cluster::model,
+                      "directory of the model (Hugging Face layout), from the working directory", true},
+  config_key<cluster>{"model-name", &cluster::model_name, "what clients call it; by default the last part of `model`"},
+  config_key<cluster>{"block-tokens", &cluster::block_tokens, "tokens in one KV block", false, 1, 1024},
+  config_key<cluster>{"prefill-chunk", &cluster::prefill_chunk, "tokens of a prompt computed at a time", false, 1,
+                      65'536},
+  config_key<cluster>{"max-batch", &cluster::max_batch, "sequences in one decode step", false, 1, 1024},
+  config_key<cluster>{"request-timeout", &cluster::request_timeout, "after this a request fails, whatever it waits for",
+                      false, 100 * ms, day},
+  config_key<cluster>{"provider", &cluster::provider, "libfabric provider that moves KV between nodes"},
+  config_key<cluster>{"tap", &cluster::tap,
+                      "file that records every nondeterministic input of the actors; empty: none"},
+};
+
+constexpr auto slo_keys = std::array{
+  config_key<slo_config>{"ttft", &slo_config::ttft, "time to the first token", false, ms, day},
+  config_key<slo_config>{"tbt", &slo_config::tbt, "time between tokens", false, ms, day},
+};
+
+constexpr auto policy_keys = std::array{
+  config_key<policy_config>{"route", &policy_config::route, "where a request runs (`perigee doctor` lists the names)"},
+  config_key<policy_config>{"admission", &policy_config::admission,
+                            "whether it is accepted (`perigee doctor` lists the names)"},
+};
+
+constexpr auto log_keys = std::array{
+  config_key<log_config>{"level", &log_config::level, "least severe messages that are written", false, 0, 0,
+                         "quiet, error, warning, info, debug, trace"},
+  config_key<log_config>{"file", &log_config::file, "where to; empty: standard error"},
+};
+
+using node = node_config;
+constexpr auto node_keys = std::array{
+  config_key<node>{"name", &node::name, "unique; letters, digits, `-` and `_`", true},
+  config_key<node>{"host", &node::host, "address the other nodes reach it under; also what it listens on"},
+  config_key<node>{"control", &node::control, "TCP port of the link between nodes; needed when there are several",
+                   false, 1, port_max},
+  config_key<node>{"http", &node::http, "TCP port of the gateway; needed with that role", false, 1, port_max},
+  config_key<node>{"roles", &node::roles, "what the node does: `gateway`, `conductor`, `prefill`, `decode`, `shard`",
+                   true},
+  config_key<node>{"prefill-count", &node::prefill_count, "prefill instances, with that role", false, 1, 64},
+  config_key<node>{"decode-count", &node::decode_count, "decode instances, with that role", false, 1, 64},
+  config_key<node>{"kv-memory", &node::kv_memory, "working pool of each instance", false, 4 * kib, 64 * tib},
+  config_key<node>{"shard-memory", &node::shard_memory, "pool of the cache shard", false, 4 * kib, 64 * tib},
+  config_key<node>{"threads", &node::threads, "compute threads of each instance; 0: the cores, shared out evenly",
+                   false, 0, 1024},
+};
+
+constexpr auto roles_in_order =
+  std::array{node_role::gateway, node_role::conductor, node_role::prefill, node_role::decode, node_role::shard};
+
+struct unit {
+  std::string_view name;
+  uint64_t size;
+};
+constexpr auto byte_units =
+  std::array{unit{"TiB", tib}, unit{"GiB", kib* kib* kib}, unit{"MiB", kib* kib}, unit{"KiB", kib}, unit{"B", 1}};
+constexpr auto time_units = std::array{unit{"h", 3600 * second}, unit{"min", 60 * second}, unit{"s", second},
+                                       unit{"ms", ms},           unit{"us", 1000},         unit{"ns", 1}};
+
+std::string in_largest_unit(uint64_t value, std::span<const unit> units) {
+  for (const auto& [name, size] : units)
+    if (value % size == 0 && value != 0)
+      return fmt::format("{}{}", value / size, name);
+  return fmt::format("0{}", units.back().name);
+}
+
+/// Three cells of one row: type, default, range.
+struct cells {
+  std::string type;
+  std::string fallback;
+  std::string range;
+};
+
+template <class T>
+cells describe(const T& value, uint64_t min, uint64_t max, std::string_view choices) {
+  if constexpr (std::is_same_v<T, std::string>)
+    return {"text", value.empty() ? "" : fmt::format("`\"{}\"`", value), std::string{choices}};
+  else if constexpr (std::is_same_v<T, std::vector<node_role>>)
+    return {"list of texts", "", ""};
+  else if constexpr (std::is_same_v<T, std::chrono::nanoseconds>)
+    return {"duration", fmt::format("`{}`", format_duration(value)),
+            fmt::format("{} to {}", format_duration(std::chrono::nanoseconds{min}),
+                        format_duration(std::chrono::nanoseconds{max}))};
+  else if constexpr (std::is_same_v<T, uint64_t>)
+    return {"size", fmt::format("`\"{}\"`", format_bytes(value)),
+            fmt::format("{} to {}", format_bytes(min), format_bytes(max))};
+  else if constexpr (std::is_same_v<T, uint16_t>)
+    return {"port", "", fmt::format("{} to {}", min, max)};
+  else
+    return {"number", fmt::format("`{}`", value), fmt::format("{} to {}", min, max)};
+}
+
+template <class Section>
+void add_rows(std::string& out, std::string_view path) {
+  auto defaults = Section{};
+  for (const auto& key : config_keys<Section>()) {
+    auto row =
+      std::visit([&](auto field) { return describe(defaults.*field, key.min, key.max, key.choices); }, key.field);
+    auto fallback = key.required ? "required" : row.fallback;
+    out += fmt::format("| `{}.{}` | {} | {} | {} | {} |\n", path, key.name, row.type, fallback, row.range, key.doc);
+  }
+}
+
+} // namespace
+
+template <>
+std::span<const config_key<cluster_config>> config_keys<cluster_config>() {
+  return cluster_keys;
+}
+
+template <>
+std::span<const config_key<slo_config>> config_keys<slo_config>() {
+  return slo_keys;
+}
+
+template <>
+std::span<const config_key<policy_config>> config_keys<policy_config>() {
+  return policy_keys;
+}
+
+template <>
+std::span<const config_key<log_config>> config_keys<log_config>() {
+  return log_keys;
+}
+
+template <>
+std::span<const config_key<node_config>> config_keys<node_config>() {
+  return node_keys;
+}
+
+std::string format_bytes(uint64_t bytes) {
+  return in_largest_unit(bytes, byte_units);
+}
+
+std::optional<uint64_t> parse_bytes(std::string_view text) {
+  auto number = uint64_t{0};
+  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (ec != std::errc{})
+    return std::nullopt;
+  auto rest = text.substr(static_cast<size_t>(end - text.data()));
+  if (rest.starts_with(' '))
+    rest.remove_prefix(1);
+  if (rest.empty())
+    rest = "B";
+  for (const auto& [name, size] : byte_units)
+    if (name == rest && number <= std::numeric_limits<uint64_t>::max() / size)
+      return number * size;
+  return std::nullopt;
+}
+
+std::string format_duration(std::chrono::nanoseconds duration) {
+  if (duration.count() < 0)
+    return "-" + in_largest_unit(static_cast<uint64_t>(-duration.count()), time_units);
+  return in_largest_unit(static_cast<uint64_t>(duration.count()), time_units);
+}
+
+std::span<const node_role> all_node_roles() {
+  return roles_in_order;
+}
+
+std::string_view to_string(node_role what) noexcept {
+  switch (what) {
+  case node_role::gateway: return "gateway";
+  case node_role::conductor: return "conductor";
+  case node_role::prefill: return "prefill";
+  case node_role::decode: return "decode";
+  case node_role::shard: return "shard";
+  }
+  return "unknown";
+}
+
+std::optional<node_role> parse_node_role(std::string_view name) {
+  auto found = std::ranges::find_if(roles_in_order, [&](node_role r) { return to_string(r) == name; });
+  return found == roles_in_order.end() ? std::nullopt : std::optional{*found};
+}
+
+std::string config_keys_markdown() {
+  auto out = std::string{"| key | type | default | range | meaning |\n|---|---|---|---|---|\n"};
+  add_rows<cluster_config>(out, "perigee");
+  add_rows<slo_config>(out, "perigee.slo");
+  add_rows<policy_config>(out, "perigee.policy");
+  add_rows<log_config>(out, "perigee.log");
+  add_rows<node_config>(out, "perigee.nodes[]");
+  return out;
+}
+
+} // namespace perigee::actors
