@@ -223,8 +223,8 @@ config_error syntax_error(const caf::error& error, const std::string& name) {
   if (auto prefix = what.rfind(':'); prefix != std::string::npos)
     what.erase(0, prefix + 1);
   const auto& where = error.context();
-  if (where.match_elements<int32_t, int32_t>())
-    what += fmt::format(" in line {}, column {}", where.get_as<int32_t>(0), where.get_as<int32_t>(1));
+  if (where.match_elements<int32_t, int32_t>()) // the place behind the character
+    what += fmt::format(" in line {}, column {}", where.get_as<int32_t>(0), std::max(1, where.get_as<int32_t>(1) - 1));
   return {name, what};
 }
 

@@ -174,7 +174,7 @@ std::optional<uint64_t> parse_bytes(std::string_view text) {
 
 std::string format_duration(std::chrono::nanoseconds duration) {
   if (duration.count() < 0)
-    return "-" + in_largest_unit(static_cast<uint64_t>(-duration.count()), time_units);
+    return fmt::format("-{}", in_largest_unit(static_cast<uint64_t>(-duration.count()), time_units));
   return in_largest_unit(static_cast<uint64_t>(duration.count()), time_units);
 }
 

@@ -31,10 +31,10 @@ public:
   }
 
   scanned_config run() {
-    while (at_ < in_.size())
+    while (at_ < in_.size() && brackets_match_)
       step();
-    for (size_t i = 1; i < scopes_.size(); ++i)
-      fail(name_, fmt::format("line {}: '{}' is never closed", scopes_[i].line, scopes_[i].open));
+    if (brackets_match_ && scopes_.size() > 1)
+      fail(name_, fmt::format("line {}: '{}' is never closed", scopes_.back().line, scopes_.back().open));
     return std::move(out_);
   }
 
@@ -70,9 +70,15 @@ private:
     scopes_.push_back(scope{.open = open, .line = line_, .path = std::move(path), .keys = {}, .element = 0});
   }
 
+  /// After a mismatch nothing that follows means what it seems to.
   void leave(char close) {
-    if (scopes_.size() > 1 && scopes_.back().open == (close == '}' ? '{' : '['))
+    const auto& inner = scopes_.back();
+    brackets_match_ = scopes_.size() > 1 && inner.open == (close == '}' ? '{' : '[');
+    if (brackets_match_)
       scopes_.pop_back();
+    else if (scopes_.size() > 1)
+      fail(name_,
+           fmt::format("line {}: '{}' where the '{}' of line {} is still open", line_, close, inner.open, inner.line));
     else
       fail(name_, fmt::format("line {}: '{}' closes nothing", line_, close));
   }
@@ -132,6 +138,7 @@ private:
   const std::string& name_;
   size_t at_ = 0;
   uint32_t line_ = 1;
+  bool brackets_match_ = true;
   std::string pending_; ///< path of the key read last
   std::vector<scope> scopes_;
   scanned_config out_;
