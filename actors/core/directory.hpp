@@ -3,6 +3,8 @@
 
 #include "actors/core/membership.hpp"
 
+#include <caf/send.hpp>
+
 #include <map>
 #include <optional>
 #include <utility>
@@ -52,12 +54,13 @@ public:
 
   /// Sends one message to exactly that incarnation; returns false if it is not there. Nothing else happens then: the
   /// initiator's timer or `peer_down` decides.
-  template <class Self, class Message>
-  bool tell(Self* self, const address& to, Message&& message) const {
+  template <class Message>
+  bool tell(const address& to, Message&& message) const {
     auto at = entries_.find({to.kind, to.index});
     if (at == entries_.end() || at->second.who != to)
       return false;
-    self->send(at->second.handle, std::forward<Message>(message));
+    // Without a sender: every message between actors with addresses names it in `from`, which survives the wire.
+    caf::anon_send(at->second.handle, std::forward<Message>(message));
     return true;
   }
 

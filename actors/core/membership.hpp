@@ -52,6 +52,7 @@ struct report {
   uint64_t term = 0;     ///< of the Conductor it is meant for
   uint64_t sequence = 0; ///< grows by one with each report of this incarnation
   bool full = false;     ///< `active` lists everything held; otherwise it is empty
+  uint64_t token_capacity = 0; ///< tokens of KV that its pool holds
   uint32_t slots_total = 0;
   uint32_t slots_free = 0;
   uint32_t slots_transfer = 0; ///< granted, and a write may still land there
@@ -107,7 +108,7 @@ template <class Inspector>
 bool inspect(Inspector& f, report& x) {
   return f.object(x).fields(
     f.field("from", x.from), f.field("term", x.term), f.field("sequence", x.sequence), f.field("full", x.full),
-    f.field("slots_total", x.slots_total), f.field("slots_free", x.slots_free),
+    f.field("token_capacity", x.token_capacity), f.field("slots_total", x.slots_total), f.field("slots_free", x.slots_free),
     f.field("slots_transfer", x.slots_transfer), f.field("running", x.running), f.field("waiting", x.waiting),
     f.field("queued_tokens", x.queued_tokens), f.field("leases", x.leases), f.field("active", x.active),
     f.field("ended", x.ended), f.field("prefills", x.prefills), f.field("steps", x.steps));

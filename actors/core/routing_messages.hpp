@@ -105,11 +105,15 @@ struct redirected {
 /// What a policy knows about one instance: the Conductor's books, which hold the last report and every reservation since.
 struct instance_load {
   address who;
-  uint64_t queue_ns = 0;        ///< prefill: predicted time until what is queued is done
+  uint64_t free_at_ns = 0;      ///< prefill: predicted time (of the Conductor's clock) when what is placed here is done
   uint32_t requests = 0;        ///< placed here and not ended
   uint64_t tokens = 0;          ///< decode: KV tokens reserved
   uint64_t tokens_capacity = 0; ///< decode: KV tokens its pool holds
-  uint64_t step_ns = 0;         ///< decode: predicted time of a step with what is placed here
+
+  /// Predicted time until a request placed now would start.
+  uint64_t queue_ns(uint64_t now_ns) const noexcept {
+    return free_at_ns > now_ns ? free_at_ns - now_ns : 0;
+  }
 };
 
 /// One prefill instance as a candidate for one request.
@@ -122,6 +126,7 @@ struct candidate {
 /// A request as a policy sees it: lengths and predictions, never content.
 struct route_query {
   uint64_t placement = 0;
+  uint64_t now_ns = 0;
   uint32_t prompt_tokens = 0;
   uint32_t max_tokens = 0;
   uint32_t block_tokens = 0;
@@ -134,15 +139,21 @@ struct route_query {
 
 enum class verdict : uint8_t { place, hold, reject };
 
+/// What one candidate would cost.
+struct route_offer {
+  uint32_t prefill = 0;
+  uint64_t ttft_ns = 0;
+  uint32_t fetch_blocks = 0; ///< prefix blocks to bring in from elsewhere beyond the own ones; 0 to compute them
+};
+
 /// `hold` keeps the request at the Conductor, in the order of (sort_key, arrival), until something frees or
 /// `ask_again_ns` passed.
 struct route_decision {
   uint64_t placement = 0;
   verdict what = verdict::hold;
-  uint32_t prefill = 0;
+  route_offer chosen;
   uint32_t decode = 0;
-  uint32_t fetch_blocks = 0; ///< prefix blocks to bring in from elsewhere beyond the own ones; 0 to compute them
-  uint64_t predicted_ttft_ns = 0;
+  std::vector<route_offer> best; ///< the cheapest eight, for people
   uint64_t sort_key = 0;
   uint64_t ask_again_ns = 0;
   ec reason = ec::none;
@@ -213,9 +224,8 @@ bool inspect(Inspector& f, redirected& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, instance_load& x) {
-  return f.object(x).fields(f.field("who", x.who), f.field("queue_ns", x.queue_ns), f.field("requests", x.requests),
-                            f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity),
-                            f.field("step_ns", x.step_ns));
+  return f.object(x).fields(f.field("who", x.who), f.field("free_at_ns", x.free_at_ns), f.field("requests", x.requests),
+                            f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity));
 }
 
 template <class Inspector>
@@ -226,7 +236,8 @@ bool inspect(Inspector& f, candidate& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, route_query& x) {
-  return f.object(x).fields(f.field("placement", x.placement), f.field("prompt_tokens", x.prompt_tokens),
+  return f.object(x).fields(f.field("placement", x.placement), f.field("now_ns", x.now_ns),
+                            f.field("prompt_tokens", x.prompt_tokens),
                             f.field("max_tokens", x.max_tokens), f.field("block_tokens", x.block_tokens),
                             f.field("best_blocks", x.best_blocks), f.field("prefill_best_ns", x.prefill_best_ns),
                             f.field("transfer_ns_block", x.transfer_ns_block), f.field("candidates", x.candidates),
@@ -239,10 +250,15 @@ bool inspect(Inspector& f, verdict& x) {
 }
 
 template <class Inspector>
+bool inspect(Inspector& f, route_offer& x) {
+  return f.object(x).fields(f.field("prefill", x.prefill), f.field("ttft_ns", x.ttft_ns),
+                            f.field("fetch_blocks", x.fetch_blocks));
+}
+
+template <class Inspector>
 bool inspect(Inspector& f, route_decision& x) {
-  return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("prefill", x.prefill),
-                            f.field("decode", x.decode), f.field("fetch_blocks", x.fetch_blocks),
-                            f.field("predicted_ttft_ns", x.predicted_ttft_ns), f.field("sort_key", x.sort_key),
+  return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("chosen", x.chosen),
+                            f.field("decode", x.decode), f.field("best", x.best), f.field("sort_key", x.sort_key),
                             f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason));
 }
 

@@ -5,7 +5,6 @@
 #include "actors/core/routing_messages.hpp"
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace perigee {
@@ -29,7 +28,6 @@ struct decision_record {
   uint64_t at_ns = 0;
   route_query query;
   route_decision decision;
-  std::vector<std::pair<uint32_t, uint64_t>> costs; ///< the eight best: prefill index, predicted TTFT in ns
 };
 
 struct cluster_status {
@@ -72,7 +70,7 @@ bool inspect(Inspector& f, member_status& x) {
 template <class Inspector>
 bool inspect(Inspector& f, decision_record& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("at_ns", x.at_ns), f.field("query", x.query),
-                            f.field("decision", x.decision), f.field("costs", x.costs));
+                            f.field("decision", x.decision));
 }
 
 template <class Inspector>

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/conductor/estimator.hpp"
+#include "actors/conductor/prefix_index.hpp"
+#include "actors/core/membership.hpp"
+#include "actors/core/routing_messages.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace perigee {
+
+/// One decision that may still hold something somewhere.
+struct placement {
+  uint64_t number = 0;
+  ticket id;
+  address session;
+  address prefill;
+  address decode;
+  uint32_t revision = 0;
+  bool prefill_open = false;   ///< the prefill instance has not reported its end
+  bool decode_open = false;
+  uint64_t prefill_ns = 0;     ///< reserved at `prefill`
+  uint64_t decode_tokens = 0;  ///< reserved at `decode`
+  uint64_t prompt_tokens = 0;
+  std::vector<block_key> keys; ///< blocks that `prefill` will hold when it is done
+  std::optional<uint64_t> cancel_at_ns; ///< from then on both sides are told to undo it
+};
+
+/// The Conductor's books: what each instance has been given and not yet reported as ended. Every reservation is made by
+/// the decision itself and released exactly once (I5): by the instance's report, its answer to a cancel, or its death.
+class books {
+public:
+  struct member {
+    address who;
+    bool ready = false; ///< has reported in this term
+    report last;
+    std::set<uint64_t> open; ///< numbers of placements that are open here
+    uint64_t free_at_ns = 0;
+    uint64_t tokens = 0;
+  };
+
+  void member_up(const address& who);
+  /// Releases everything that was open there.
+  void member_down(const address& who, uint64_t now_ns);
+
+  member* find(role kind, uint32_t index);
+  const member* find(role kind, uint32_t index) const;
+  /// Exactly that incarnation, or null.
+  member* find(const address& who);
+  const std::map<std::pair<role, uint32_t>, member>& members() const {
+    return members_;
+  }
+
+  placement& open(placement entry, uint64_t now_ns);
+  placement* placement_of(const ticket& id);
+  const std::map<uint64_t, placement>& placements() const {
+    return placements_;
+  }
+  std::vector<placement*> placements_of(const request_id& request);
+  std::vector<placement*> all_placements();
+
+  void close_prefill(placement& entry, uint64_t now_ns);
+  void close_decode(placement& entry);
+  /// Moves the decode side elsewhere.
+  void move_decode(placement& entry, const address& decode);
+  /// Forgets the placement if both sides are closed; returns whether it did.
+  bool drop_if_closed(uint64_t number);
+
+  /// Blocks that are being computed, by prefill instance.
+  const prefix_index& pending() const {
+    return pending_;
+  }
+
+  instance_load load_of(const member& at) const;
+  /// Members whose load changed since the last call, for the policy.
+  std::vector<instance_load> take_changes();
+
+private:
+  void release_prefill(placement& entry, uint64_t now_ns);
+  void release_decode(placement& entry);
+
+  std::map<std::pair<role, uint32_t>, member> members_;
+  std::map<uint64_t, placement> placements_;
+  std::map<ticket, uint64_t> by_ticket_;
+  prefix_index pending_;
+  std::set<std::pair<role, uint32_t>> changed_;
+};
+
+} // namespace perigee

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/conductor.hpp"
+
+#include "actors/core/actor_time.hpp"
+
+namespace perigee {
+
+conductor_state::conductor_state(conductor_actor::pointer self, conductor_options options, policy_actor policy)
+  : self_(self), times_(options.times), policy_(std::move(policy)), core_(std::move(options), now_ns(*self)) {}
+
+uint64_t conductor_state::now() const {
+  return now_ns(*self_);
+}
+
+conductor_actor::behavior_type conductor_state::make_behavior() {
+  self_->delayed_send(self_, times_.tick, atom::tick_v);
+  return {
+    [this](const peer_up& news) {
+      if (peers_.up(news))
+        handle(news);
+    },
+    [this](const peer_down& news) {
+      if (!peers_.down(news))
+        return;
+      self_->send(policy_, news);
+      handle(news);
+    },
+    [this](atom::tick) {
+      core_.tick(now());
+      flush();
+      self_->delayed_send(self_, times_.tick, atom::tick_v);
+    },
+    [this](const submit& message) { handle(message); },
+    [this](const placed_ack& message) { handle(message); },
+    [this](const withdraw& message) { handle(message); },
+    [this](const redirect& message) { handle(message); },
+    [this](const cancelled& message) { handle(message); },
+    [this](const report& message) { handle(message); },
+    [this](const index_events& message) { handle(message); },
+    [this](atom::get_status) { return core_.status(now()); },
+    [this](atom::get_decision, uint64_t session, uint64_t number) -> caf::result<decision_record> {
+      if (auto found = core_.decision_of({session, number}))
+        return *found;
+      return caf::sec::no_such_key;
+    },
+  };
+}
+
+void conductor_state::flush() {
+  core_.out.flush(peers_);
+  ask_policy();
+}
+
+void conductor_state::ask_policy() {
+  auto query = core_.next_query(now());
+  if (!query)
+    return;
+  for (const auto& load : core_.take_load_changes())
+    self_->send(policy_, load);
+  self_->request(policy_, times_.policy, *query)
+    .then([this](const route_decision& decision) { handle(decision); },
+          [this](const caf::error&) {
+            core_.decide_without_policy(now());
+            flush();
+          });
+}
+
+} // namespace perigee

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/membership.hpp"
+
+#include <cstdint>
+
+namespace perigee {
+
+/// Coefficients of the cost model, in seconds per unit; the default is `a800x8-llama3-70b`, which fits Figures 8, 12 and 14
+/// of the Mooncake paper. All predictions start from them and are scaled by what instances report.
+struct cost_profile {
+  double prefill_constant = 0.048;
+  double prefill_token = 1.107e-4;
+  double prefill_square = 7.25e-10;
+  double prefill_reused = 2.94e-6;
+  double step_constant = 0.0263;
+  double step_row = 1e-4;
+  double step_context_token = 3.43e-8;
+  double kv_bytes_token = 327'680;
+  double network_bytes_second = 87e9;
+};
+
+/// Predicts how long things take; learns one factor per phase from measured times. Pure; only + - * / on doubles, rounded
+/// once to nanoseconds.
+class estimator {
+public:
+  estimator() = default;
+  explicit estimator(const cost_profile& profile) : profile_(profile) {}
+
+  /// Prefill of a prompt of `tokens` with `reused` of them cached.
+  uint64_t prefill_ns(uint64_t tokens, uint64_t reused) const;
+  /// One decode step of `rows` sequences that hold `context_tokens` in all.
+  uint64_t step_ns(uint64_t rows, uint64_t context_tokens) const;
+  /// Moving the KV of `tokens` tokens between nodes.
+  uint64_t transfer_ns(uint64_t tokens) const;
+  /// Output tokens to reserve for: about the 90th percentile of what requests generated.
+  uint64_t expected_output() const {
+    return output_quantile_;
+  }
+
+  void learn(const prefill_sample& sample);
+  void learn(const step_sample& sample);
+  void learn_output(uint64_t tokens);
+
+private:
+  double prefill_seconds(double tokens, double reused) const;
+  double step_seconds(double rows, double context_tokens) const;
+
+  cost_profile profile_;
+  double prefill_factor_ = 1;
+  double step_factor_ = 1;
+  uint64_t output_quantile_ = 256;
+};
+
+} // namespace perigee

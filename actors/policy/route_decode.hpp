@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/policy/load_view.hpp"
+
+#include <optional>
+
+namespace perigee {
+
+/// The decode side of a placement: fewest reserved KV tokens, ties to the lowest index. Nothing if none has room.
+inline std::optional<uint32_t> least_reserved_decode(const route_query& query, const load_view& view) {
+  auto best = std::optional<uint32_t>{};
+  auto tokens_min = uint64_t{0};
+  for (auto index : query.decodes) {
+    auto* load = view.find(role::decode, index);
+    auto tokens = load ? load->tokens : 0;
+    if (!best || tokens < tokens_min) {
+      best = index;
+      tokens_min = tokens;
+    }
+  }
+  return best;
+}
+
+} // namespace perigee
