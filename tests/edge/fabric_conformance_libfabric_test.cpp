@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/edge/fabric_conformance.hpp"
+#include "transport/libfabric/libfabric_fabric.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+
+using namespace perigee;
+using namespace perigee::testing;
+
+namespace {
+
+constexpr auto provider = "tcp;ofi_rxm";
+
+/// A real process, which signals stop, resume and kill wherever it stands.
+class process_party final : public fabric_party {
+public:
+  process_party(size_t bytes, std::byte fill) {
+    auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "edge_fabric_process";
+    auto size = std::to_string(bytes);
+    auto value = std::to_string(static_cast<int>(fill));
+    auto to_child = std::array<int, 2>{};
+    auto from_child = std::array<int, 2>{};
+    REQUIRE_EQ(pipe2(to_child.data(), O_CLOEXEC), 0);
+    REQUIRE_EQ(pipe2(from_child.data(), O_CLOEXEC), 0);
+    child_ = fork();
+    REQUIRE_GE(child_, 0);
+    if (child_ == 0) {
+      dup2(to_child[0], STDIN_FILENO);
+      dup2(from_child[1], STDOUT_FILENO);
+      execl(program.c_str(), program.c_str(), provider, size.c_str(), value.c_str(), nullptr);
+      _exit(127);
+    }
+    close(to_child[0]);
+    close(from_child[1]);
+    commands_ = fdopen(to_child[1], "w");
+    auto* answers = fdopen(from_child[0], "r");
+    auto address = std::array<char, 1024>{};
+    auto fields = fscanf(answers, "%1023s %lu %lu", address.data(), &memory_.key, &memory_.base);
+    fclose(answers);
+    REQUIRE_EQ(fields, 3);
+    address_ = address.data();
+    memory_.bytes = bytes;
+  }
+
+  ~process_party() override {
+    kill();
+    fclose(commands_);
+  }
+
+  std::string address() override {
+    return address_;
+  }
+  transport::remote_region memory() override {
+    return memory_;
+  }
+  void connect(const std::string& address) override {
+    say("connect " + address);
+  }
+  void write_forever(const transport::remote_region& target) override {
+    say("write " + std::to_string(target.key) + ' ' + std::to_string(target.base) + ' ' + std::to_string(target.bytes));
+  }
+  void stop() override {
+    ::kill(child_, SIGSTOP);
+    auto state = 0;
+    REQUIRE_EQ(waitpid(child_, &state, WUNTRACED), child_); // it has stopped, not: it will
+  }
+  void resume() override {
+    ::kill(child_, SIGCONT);
+  }
+  void kill() override {
+    if (child_ <= 0)
+      return;
+    ::kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+    child_ = 0;
+  }
+
+private:
+  void say(const std::string& line) {
+    REQUIRE_GT(fprintf(commands_, "%s\n", line.c_str()), 0);
+    REQUIRE_EQ(fflush(commands_), 0);
+  }
+
+  pid_t child_ = 0;
+  FILE* commands_ = nullptr;
+  std::string address_;
+  transport::remote_region memory_;
+};
+
+class libfabric_world final : public fabric_world {
+public:
+  std::unique_ptr<fabric_party> party(size_t bytes, std::byte fill) override {
+    return std::make_unique<process_party>(bytes, fill);
+  }
+  bool pump(const std::function<bool()>& done) override {
+    return wait_for_fabrics(done);
+  }
+
+protected:
+  std::unique_ptr<transport::fabric> make(transport::fabric_events& events) override {
+    return transport::make_libfabric({.provider = provider}, events);
+  }
+};
+
+} // namespace
+
+FABRIC_CONFORMANCE("libfabric tcp;ofi_rxm", libfabric_world)
