@@ -32,13 +32,11 @@ struct open_request {
   std::vector<token_id> prompt;
   uint32_t max_tokens = 0;
   uint32_t choices = 1;
-  kernels::sampling_params sampling;
-  bool seeded = false; ///< `sampling.seed` was given by the client; otherwise the session draws one
-  bool ignore_eos = false;
-  std::vector<token_id> stop_ids; ///< beside the model's end ids
-  std::vector<std::string> stop;  ///< strings that end a choice; their text is not delivered
-  std::string tenant;             ///< salt of the root key: caches are shared within a tenant only
-  uint64_t deadline_ns = 0;       ///< from now; 0 for the configured request timeout
+  kernels::sampling_params sampling; ///< a choice ends at one of its `stop_ids`
+  bool seeded = false;               ///< `sampling.seed` was given by the client; otherwise the session draws one
+  std::vector<std::string> stop;     ///< strings that end a choice; their text is not delivered
+  std::string tenant;                ///< salt of the root key: caches are shared within a tenant only
+  uint64_t deadline_ns = 0;          ///< from now; 0 for the configured request timeout
 };
 
 /// The client is gone, or read too slowly; `reason` says which.
@@ -87,7 +85,6 @@ bool inspect(Inspector& f, open_request& x) {
   return f.object(x).fields(f.field("client", x.client), f.field("prompt", x.prompt),
                             f.field("max_tokens", x.max_tokens), f.field("choices", x.choices),
                             f.field("sampling", x.sampling), f.field("seeded", x.seeded),
-                            f.field("ignore_eos", x.ignore_eos), f.field("stop_ids", x.stop_ids),
                             f.field("stop", x.stop), f.field("tenant", x.tenant),
                             f.field("deadline_ns", x.deadline_ns));
 }

@@ -6,6 +6,7 @@
 #include "actors/core/ids.hpp"
 #include "actors/core/store_messages.hpp"
 
+#include <algorithm>
 #include <vector>
 
 namespace perigee {
@@ -20,11 +21,18 @@ struct choice_start {
 
 /// What prefill and decode must know to produce tokens.
 struct generation {
-  kernels::sampling_params sampling;
-  std::vector<token_id> end_ids; ///< a choice ends at one of these
+  kernels::sampling_params sampling; ///< a choice ends at one of its `stop_ids`
   uint32_t prompt_tokens = 0;    ///< of the client's prompt; the rest of the job's tokens were generated
   uint32_t max_tokens = 0;       ///< per choice, counted from the prompt's end
   std::vector<choice_start> choices;
+
+  /// Whether a choice that has `generated` tokens, `last` the newest, goes on.
+  finish_reason finish_after(token_id last, uint32_t generated) const {
+    const auto& ends = sampling.stop_ids;
+    if (std::find(ends.begin(), ends.end(), last) != ends.end())
+      return finish_reason::stop;
+    return generated >= max_tokens ? finish_reason::length : finish_reason::none;
+  }
 };
 
 /// The work of one attempt. Initiator: session, after `placed`; repeated until `job_ack` or `job_failed`.
@@ -179,8 +187,7 @@ bool inspect(Inspector& f, choice_start& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, generation& x) {
-  return f.object(x).fields(f.field("sampling", x.sampling), f.field("end_ids", x.end_ids),
-                            f.field("prompt_tokens", x.prompt_tokens), f.field("max_tokens", x.max_tokens),
+  return f.object(x).fields(f.field("sampling", x.sampling), f.field("prompt_tokens", x.prompt_tokens), f.field("max_tokens", x.max_tokens),
                             f.field("choices", x.choices));
 }
 

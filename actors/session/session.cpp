@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/session/session.hpp"
+
+#include "actors/core/actor_time.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/send.hpp>
+
+namespace perigee {
+
+session_state::session_state(session_actor::pointer self, session_options options)
+  : self_(self), times_(options.times), core_(std::move(options)) {}
+
+template <class Message>
+void session_state::handle(const Message& message) {
+  core_.on(now_ns(*self_), message);
+  flush();
+}
+
+void session_state::flush() {
+  core_.out.flush(peers_);
+  for (auto& event : std::exchange(core_.events, {}))
+    std::visit(
+      [&](auto& content) {
+        auto at = edges_.find(content.client);
+        if (at == edges_.end())
+          return;
+        auto edge = at->second;
+        using type = std::decay_t<decltype(content)>;
+        if constexpr (std::is_same_v<type, client_end> || std::is_same_v<type, client_error>)
+          edges_.erase(at);
+        caf::anon_send(edge, std::move(content));
+      },
+      event);
+}
+
+session_actor::behavior_type session_state::make_behavior() {
+  self_->delayed_send(self_, times_.tick, atom::tick_v);
+  return {
+    [this](const peer_up& news) { peers_.up(news); },
+    [this](const peer_down& news) {
+      if (peers_.down(news))
+        handle(news);
+    },
+    [this](atom::tick) {
+      core_.tick(now_ns(*self_));
+      flush();
+      self_->delayed_send(self_, times_.tick, atom::tick_v);
+    },
+    [this](const open_request& request) {
+      edges_[request.client] = caf::actor_cast<caf::actor>(self_->current_sender());
+      handle(request);
+    },
+    [this](const close_request& request) {
+      handle(request);
+      edges_.erase(request.client);
+    },
+    [this](const conductor_hello& message) { handle(message); },
+    [this](const accepted& message) { handle(message); },
+    [this](const placed& message) { handle(message); },
+    [this](const rejected& message) { handle(message); },
+    [this](const withdrawn& message) { handle(message); },
+    [this](const job_ack& message) { handle(message); },
+    [this](const job_failed& message) { handle(message); },
+    [this](const token_batch& message) { handle(message); },
+    [this](atom::drain) { core_.drain(); },
+    [this](atom::get_status) { return core_.status(); },
+  };
+}
+
+} // namespace perigee

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/session/session_core.hpp"
+
+#include "actors/core/marker.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace perigee {
+
+namespace {
+
+constexpr auto job_tries_max = 12u;
+
+uint64_t ns(caf::timespan span) {
+  return static_cast<uint64_t>(span.count());
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): good enough to tell requests apart, and the same everywhere.
+uint64_t next_random(uint64_t& state) {
+  auto z = state += 0x9e3779b97f4a7c15;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+} // namespace
+
+session_core::session_core(session_options options) : options_(std::move(options)), random_(options_.seed) {
+  assert(options_.decoder);
+}
+
+// -- clients ----------------------------------------------------------------------------------------------------------
+
+void session_core::on(uint64_t now_ns, const open_request& request) {
+  auto refuse = [&](ec code, std::string detail, uint64_t retry_after_ns) {
+    events.push_back(client_error{request.client, code, std::move(detail), retry_after_ns});
+  };
+  if (draining_)
+    return refuse(ec::draining, "this gateway is shutting down", 0);
+  if (requests_.size() >= options_.requests_max)
+    return refuse(ec::overloaded,
+                  "this gateway has " + std::to_string(options_.requests_max) + " requests in flight already",
+                  1'000'000'000);
+  assert(!requests_.contains(request.client) && !request.prompt.empty() && request.choices > 0);
+  auto& fresh = requests_[request.client];
+  fresh.spec = request;
+  if (!request.seeded)
+    fresh.spec.sampling.seed = next_random(random_);
+  fresh.deadline_ns = now_ns + (request.deadline_ns ? request.deadline_ns : ns(options_.times.request));
+  fresh.root = root_key(options_.fingerprint, request.tenant);
+  auto all = std::vector<uint32_t>{};
+  for (auto i = 0u; i < request.choices; ++i) {
+    auto& choice = fresh.choices.emplace_back();
+    choice.decoder = options_.decoder(request.prompt);
+    choice.stops = stop_matcher{request.stop};
+    all.push_back(i);
+  }
+  ++totals_.requests;
+  totals_.prompt_tokens += request.prompt.size();
+  open_branch(now_ns, request.client, std::move(all));
+}
+
+void session_core::on(uint64_t now_ns, const close_request& request) {
+  if (!requests_.contains(request.client))
+    return;
+  marker("session: client left");
+  if (request.reason == ec::cancelled) {
+    for (auto number : std::vector{requests_.at(request.client).branches}) {
+      withdraw_ticket(now_ns, ticket_of(number, branches_.at(number)), ec::cancelled);
+      branches_.erase(number);
+    }
+    requests_.erase(request.client);
+  } else {
+    fail(now_ns, request.client, request.reason, "the client did not read its answer");
+  }
+}
+
+void session_core::fail(uint64_t now_ns, uint64_t client, ec code, std::string detail, uint64_t retry_after_ns) {
+  auto at = requests_.find(client);
+  assert(at != requests_.end());
+  for (auto number : at->second.branches) {
+    withdraw_ticket(now_ns, ticket_of(number, branches_.at(number)), code);
+    branches_.erase(number);
+  }
+  requests_.erase(at);
+  events.push_back(client_error{client, code, std::move(detail), retry_after_ns});
+}
+
+// -- branches ---------------------------------------------------------------------------------------------------------
+
+session_core::branch_map::iterator session_core::find(const ticket& id) {
+  if (id.request.session != options_.self.incarnation)
+    return branches_.end();
+  auto at = branches_.find(id.request.number);
+  return at != branches_.end() && at->second.attempt == id.attempt ? at : branches_.end();
+}
+
+std::vector<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
+  auto tokens = request.spec.prompt;
+  // Several choices share a branch only while none of them has tokens.
+  const auto& generated = request.choices[part.choices.front()].order.tokens();
+  tokens.insert(tokens.end(), generated.begin(), generated.end());
+  return tokens;
+}
+
+void session_core::open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices) {
+  auto number = ++numbers_;
+  auto& part = branches_[number];
+  part.client = client;
+  part.choices = std::move(choices);
+  requests_.at(client).branches.push_back(number);
+  send_submit(now_ns, number, part);
+}
+
+void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
+  part.retry_ns = now_ns + ns(options_.times.retry);
+  if (!conductor_)
+    return;
+  const auto& request = requests_.at(part.client);
+  auto tokens = tokens_of(request, part);
+  auto generated = static_cast<uint32_t>(tokens.size() - request.spec.prompt.size());
+  auto message = submit{};
+  message.from = options_.self;
+  message.id = ticket_of(number, part);
+  message.prompt_tokens = static_cast<uint32_t>(tokens.size());
+  message.max_tokens = request.spec.max_tokens - generated;
+  message.choices = static_cast<uint32_t>(part.choices.size());
+  message.keys = chain_keys(request.root, tokens, options_.block_tokens);
+  message.tenant = request.spec.tenant;
+  message.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
+  out.to(*conductor_, std::move(message));
+}
+
+void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
+  part.retry_ns = now_ns + ns(options_.times.retry);
+  const auto& request = requests_.at(part.client);
+  auto job = prefill_job{};
+  job.from = options_.self;
+  job.id = ticket_of(number, part);
+  job.term = part.place.term;
+  job.revision = part.place.revision;
+  job.placement = part.place.placement;
+  job.decode = part.place.decode;
+  job.tokens = tokens_of(request, part);
+  job.root = request.root;
+  job.gen.sampling = request.spec.sampling;
+  job.gen.prompt_tokens = static_cast<uint32_t>(request.spec.prompt.size());
+  job.gen.max_tokens = request.spec.max_tokens;
+  for (auto choice : part.choices)
+    job.gen.choices.push_back({choice, request.choices[choice].order.have()});
+  job.prefix = part.place.prefix;
+  job.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
+  out.to(part.place.prefill, std::move(job));
+}
+
+void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_ns) {
+  auto& part = branches_.at(number);
+  auto& request = requests_.at(part.client);
+  ++totals_.resubmitted;
+  std::erase_if(part.choices, [&](uint32_t choice) {
+    return request.choices[choice].finished != finish_reason::none;
+  });
+  assert(!part.choices.empty());
+  for (auto choice : part.choices)
+    request.choices[choice].order.restart();
+  if (part.attempt + 1 >= options_.attempts_max)
+    return fail(now_ns, part.client, ec::instance_failed,
+                "gave up after " + std::to_string(options_.attempts_max) + " attempts on failing instances");
+  auto diverged = part.choices.size() > 1
+                  && std::any_of(part.choices.begin(), part.choices.end(),
+                                 [&](uint32_t choice) { return request.choices[choice].order.have() > 0; });
+  auto others = std::vector<uint32_t>{};
+  if (diverged) {
+    marker("session: branch split");
+    others.assign(part.choices.begin() + 1, part.choices.end());
+    part.choices.resize(1);
+  }
+  ++part.attempt;
+  part.decode_seen = false;
+  part.place = {};
+  part.job_tries = 0;
+  if (delay_ns > 0) {
+    part.at = stage::backoff;
+    part.retry_ns = now_ns + delay_ns;
+  } else {
+    part.at = stage::submitted;
+    send_submit(now_ns, number, part);
+  }
+  auto client = part.client;
+  for (auto choice : others)
+    open_branch(now_ns, client, {choice});
+}
+
+void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome) {
+  withdrawing_[id] = {outcome, now_ns + ns(options_.times.retry)};
+  if (conductor_)
+    out.to(*conductor_, withdraw{options_.self, id, outcome});
+}
+
+bool session_core::unfinished(const branch& part) const {
+  const auto& request = requests_.at(part.client);
+  return std::any_of(part.choices.begin(), part.choices.end(), [&](uint32_t choice) {
+    return request.choices[choice].finished == finish_reason::none;
+  });
+}
+
+// -- the Conductor ----------------------------------------------------------------------------------------------------
+
+void session_core::on(uint64_t now_ns, const conductor_hello& hello) {
+  if (conductor_ && conductor_->incarnation > hello.term)
+    return;
+  auto is_new = conductor_ != hello.from;
+  conductor_ = hello.from;
+  auto answer = report{};
+  answer.from = options_.self;
+  answer.term = hello.term;
+  answer.sequence = ++report_sequence_;
+  answer.full = true;
+  out.to(hello.from, std::move(answer));
+  if (!is_new)
+    return;
+  // The new one knows nothing of what the old one had not placed.
+  for (auto& [number, part] : branches_) {
+    if (part.at != stage::submitted && part.at != stage::accepted)
+      continue;
+    part.at = stage::submitted;
+    send_submit(now_ns, number, part);
+  }
+}
+
+void session_core::on(uint64_t, const accepted& answer) {
+  auto at = find(answer.id);
+  if (at == branches_.end())
+    out.to(answer.from, withdraw{options_.self, answer.id, ec::cancelled});
+  else if (at->second.at == stage::submitted)
+    at->second.at = stage::accepted;
+}
+
+void session_core::on(uint64_t now_ns, const placed& answer) {
+  auto at = find(answer.id);
+  if (at == branches_.end()) {
+    // Of an attempt that is over: whoever placed it must undo it.
+    marker("session: stale placement");
+    out.to(answer.from, withdraw{options_.self, answer.id, ec::cancelled});
+    return;
+  }
+  auto& [number, part] = *at;
+  out.to(answer.from, placed_ack{options_.self, answer.id, answer.revision});
+  if (part.at == stage::placed || part.at == stage::running) {
+    if (answer.term == part.place.term && answer.revision > part.place.revision) {
+      part.place.revision = answer.revision;
+      part.place.decode = answer.decode;
+    }
+    return;
+  }
+  part.place = answer;
+  part.at = stage::placed;
+  send_job(now_ns, number, part);
+}
+
+void session_core::on(uint64_t now_ns, const rejected& answer) {
+  auto at = find(answer.id);
+  if (at == branches_.end() || at->second.at == stage::placed || at->second.at == stage::running)
+    return;
+  fail(now_ns, at->second.client, answer.reason, answer.detail, answer.retry_after_ns);
+}
+
+void session_core::on(uint64_t, const withdrawn& answer) {
+  withdrawing_.erase(answer.id);
+}
+
+void session_core::on(uint64_t now_ns, const peer_down& news) {
+  if (conductor_ == news.who) {
+    conductor_.reset();
+    return;
+  }
+  if (news.who.kind != role::prefill && news.who.kind != role::decode)
+    return;
+  auto lost = std::vector<uint64_t>{};
+  for (const auto& [number, part] : branches_) {
+    if (part.at != stage::placed && part.at != stage::running)
+      continue;
+    if (part.place.decode == news.who || (part.place.prefill == news.who && !part.decode_seen))
+      lost.push_back(number);
+  }
+  for (auto number : lost) {
+    marker(news.who.kind == role::prefill ? "session: prefill lost" : "session: decode lost");
+    if (branches_.contains(number))
+      start_over(now_ns, number, 0);
+  }
+}
+
+// -- instances --------------------------------------------------------------------------------------------------------
+
+void session_core::on(uint64_t, const job_ack& answer) {
+  auto at = find(answer.id);
+  if (at != branches_.end() && at->second.at == stage::placed)
+    at->second.at = stage::running;
+}
+
+void session_core::on(uint64_t now_ns, const job_failed& answer) {
+  auto at = find(answer.id);
+  if (at == branches_.end() || answer.from != at->second.place.prefill)
+    return;
+  auto& [number, part] = *at;
+  if (part.at != stage::placed && part.at != stage::running)
+    return;
+  marker("session: job failed");
+  if (answer.reason == ec::deadline)
+    return fail(now_ns, part.client, ec::deadline, "the deadline passed during prefill");
+  if (answer.reason == ec::too_long)
+    return fail(now_ns, part.client, ec::too_long, "the request does not fit into a prefill instance's memory");
+  start_over(now_ns, number, ns(options_.times.retry) * std::min(8u, part.attempt + 1));
+}
+
+void session_core::on(uint64_t now_ns, const token_batch& batch) {
+  auto acks = token_acks{options_.self, {}};
+  for (const auto& update : batch.updates) {
+    auto at = find(update.id);
+    if (at == branches_.end()) {
+      // Nobody waits for these tokens: the sender ends the choice.
+      marker("session: stale tokens");
+      acks.acks.push_back({update.id, update.choice, UINT32_MAX, true});
+      continue;
+    }
+    at->second.decode_seen |= batch.from.kind == role::decode;
+    deliver(now_ns, at, update, acks);
+  }
+  out.to(batch.from, std::move(acks));
+}
+
+void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks) {
+  auto& [number, part] = *at;
+  auto& request = requests_.at(part.client);
+  if (std::find(part.choices.begin(), part.choices.end(), update.choice) == part.choices.end())
+    return;
+  auto& choice = request.choices[update.choice];
+  if (choice.finished != finish_reason::none) {
+    acks.acks.push_back({update.id, update.choice, UINT32_MAX, true});
+    return;
+  }
+  if (!request.cached) {
+    request.cached = std::min<uint32_t>(update.reused, static_cast<uint32_t>(request.spec.prompt.size()));
+    totals_.cached_tokens += *request.cached;
+  }
+  if (update.first > choice.order.have())
+    marker("session: tokens out of order");
+  auto news = choice.order.push(update);
+  auto text = std::string{};
+  auto stopped = false;
+  for (auto i = size_t{0}; i < news.tokens.size() && !stopped; ++i) {
+    auto is_end = news.finish == finish_reason::stop && i + 1 == news.tokens.size();
+    if (is_end)
+      break; // An end token has no text.
+    auto found = choice.stops.push(choice.decoder->push(news.tokens[i]));
+    text += found.text;
+    stopped = found.stopped;
+  }
+  auto finish = stopped ? finish_reason::stop : news.finish;
+  if (!stopped && (finish == finish_reason::stop || finish == finish_reason::length)) {
+    auto found = choice.stops.push(choice.decoder->flush());
+    text += found.text + choice.stops.flush();
+    finish = found.stopped ? finish_reason::stop : finish;
+  }
+  if (!text.empty() || !news.tokens.empty())
+    events.push_back(client_text{part.client, update.choice, std::move(text), std::move(news.tokens)});
+  acks.acks.push_back({update.id, update.choice, choice.order.have(), finish != finish_reason::none});
+  if (finish == finish_reason::none)
+    return;
+  if (finish == finish_reason::preempted || finish == finish_reason::failed) {
+    marker("session: attempt ended early");
+    start_over(now_ns, number, finish == finish_reason::failed ? ns(options_.times.retry) : 0);
+    return;
+  }
+  finish_choice(request, part.client, update.choice, finish);
+  if (!unfinished(part))
+    finish_branch(now_ns, at, !stopped);
+}
+
+void session_core::finish_choice(request_state& request, uint64_t client, uint32_t choice, finish_reason reason) {
+  request.choices[choice].finished = reason;
+  events.push_back(client_finish{client, choice, reason});
+}
+
+void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance) {
+  auto [number, part] = *at;
+  // A stop string is known here only: the instances go on until they are told.
+  withdraw_ticket(now_ns, ticket_of(number, part), by_instance ? ec::none : ec::cancelled);
+  branches_.erase(at);
+  auto owner = requests_.find(part.client);
+  auto& request = owner->second;
+  std::erase(request.branches, number);
+  if (!request.branches.empty())
+    return;
+  auto end = client_end{part.client, static_cast<uint32_t>(request.spec.prompt.size()), 0, request.cached.value_or(0)};
+  for (const auto& choice : request.choices)
+    end.completion_tokens += choice.order.have();
+  events.push_back(end);
+  requests_.erase(owner);
+}
+
+// -- time -------------------------------------------------------------------------------------------------------------
+
+void session_core::tick(uint64_t now_ns) {
+  auto late = std::vector<uint64_t>{};
+  for (const auto& [client, request] : requests_)
+    if (request.deadline_ns <= now_ns)
+      late.push_back(client);
+  for (auto client : late) {
+    marker("session: deadline");
+    fail(now_ns, client, ec::deadline, "the request's deadline passed");
+  }
+  auto unheard = std::vector<uint64_t>{};
+  for (auto& [number, part] : branches_) {
+    if (part.retry_ns > now_ns)
+      continue;
+    if (part.at == stage::placed && ++part.job_tries > job_tries_max) {
+      unheard.push_back(number); // Its death may have been told before its place was.
+      continue;
+    }
+    if (part.at == stage::backoff)
+      part.at = stage::submitted;
+    if (part.at == stage::submitted)
+      send_submit(now_ns, number, part);
+    else if (part.at == stage::placed)
+      send_job(now_ns, number, part);
+  }
+  for (auto number : unheard)
+    if (branches_.contains(number))
+      start_over(now_ns, number, 0);
+  for (auto& [id, pending] : withdrawing_) {
+    if (pending.retry_ns > now_ns || !conductor_)
+      continue;
+    pending.retry_ns = now_ns + ns(options_.times.retry);
+    out.to(*conductor_, withdraw{options_.self, id, pending.outcome});
+  }
+}
+
+session_status session_core::status() const {
+  auto result = totals_;
+  result.open = static_cast<uint32_t>(requests_.size());
+  for (const auto& [number, part] : branches_)
+    result.waiting += part.at != stage::placed && part.at != stage::running;
+  return result;
+}
+
+} // namespace perigee
