@@ -29,11 +29,13 @@ struct leased {
 };
 
 /// Ends a lease, or an allocation without commit. For an allocation it also says that no write of this client to its
-/// slots can land any more (it has quiesced).
+/// slots can land any more (it has quiesced); where the client cannot know that, it sets `fence`, and the shard fences the
+/// client's node before it frees the slots.
 struct release {
   address from;
   uint64_t op = 0;
   uint64_t open_from = 0;
+  bool fence = false;
 };
 
 struct released {
@@ -156,7 +158,8 @@ bool inspect(Inspector& f, leased& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, release& x) {
-  return f.object(x).fields(f.field("from", x.from), f.field("op", x.op), f.field("open_from", x.open_from));
+  return f.object(x).fields(f.field("from", x.from), f.field("op", x.op), f.field("open_from", x.open_from),
+                            f.field("fence", x.fence));
 }
 
 template <class Inspector>
