@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/policy/registry.hpp"
+#include "apps/perigee/command.hpp"
+
+namespace perigee::cli {
+
+actors::known_policies offered_policies() {
+  auto known = actors::known_policies{};
+  for (const auto& entry : routing_policies())
+    known.route.push_back(entry.name);
+  known.admission = {"none", "early"};
+  return known;
+}
+
+std::string lines_of(const std::vector<actors::config_error>& errors) {
+  auto out = std::string{};
+  for (const auto& error : errors)
+    out += (out.empty() ? "" : "\n") + to_string(error);
+  return out;
+}
+
+actors::cluster_config read_cluster_file(const std::string& path) {
+  auto loaded = actors::load_cluster_config(path, offered_policies());
+  if (auto* errors = std::get_if<std::vector<actors::config_error>>(&loaded))
+    throw usage_error(lines_of(*errors));
+  return std::get<actors::cluster_config>(std::move(loaded));
+}
+
+} // namespace perigee::cli
