@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace perigee::transport {
@@ -14,13 +15,15 @@ namespace {
 using namespace std::chrono_literals;
 
 // A transfer of one piece takes about this long: polling bridges it, a sleep would add a wake-up to each.
-constexpr auto polled_before_sleep = 50us;
-// Nothing but lost wake-ups of a provider makes these matter: the queues' descriptors end every sleep.
-constexpr auto active_sleep_max = 1ms;
-constexpr auto stalled_sleep_max = 10ms;
-constexpr auto idle_sleep_max = 100ms;
-// A provider without descriptors is looked at this often while idle.
-constexpr auto blind_sleep_max = 1ms;
+constexpr auto polled_before_armed = 50us;
+// While some peers are polled, the descriptors of the others are looked at this often.
+constexpr auto armed_check = 50us;
+// Nothing but lost wake-ups of a provider makes these matter: the descriptors end every wait.
+constexpr auto active_wait_max = 1ms;
+constexpr auto stalled_wait_max = 10ms;
+constexpr auto idle_wait_max = 100ms;
+// A peer without a descriptor (shared memory) is looked at this often while idle.
+constexpr auto blind_wait_max = 1ms;
 
 } // namespace
 
@@ -58,13 +61,17 @@ std::string engine::open_peer(peer_id id, std::string name) {
   run_there([&] {
     auto link = std::make_unique<peer_link>(domain_, options_, events_, books_, id, std::move(name));
     address = link->address();
-    peers_.emplace(id, std::move(link));
+    peers_.emplace(id, watched{std::move(link), false, peer_link::clock::now()});
   });
   return address;
 }
 
 void engine::connect(peer_id id, std::string address) {
-  run_there([&] { peers_.at(id)->connect(address); });
+  run_there([&] {
+    auto& peer = peers_.at(id);
+    peer.link->connect(address);
+    wake(peer);
+  });
 }
 
 void engine::post(std::unique_ptr<provider_job> job) {
@@ -85,26 +92,92 @@ void engine::fence(peer_id id) {
 
 void engine::run() {
   using clock = peer_link::clock;
-  auto last_busy = clock::now();
-  for (;;) {
-    auto commands = mail_.take();
-    auto busy = !commands.empty();
-    if (!handle(std::move(commands)))
-      break;
+  auto last_check = clock::now();
+  while (handle(mail_.take())) {
     auto now = clock::now();
-    for (auto& entry : peers_)
-      busy |= entry.second->progress(now);
-    if (busy)
-      last_busy = now;
-    else if (now - last_busy < polled_before_sleep)
+    if (look(now)) {
+      wait(quiet_max(now));
+      last_check = clock::now();
+    } else if (now - last_check > armed_check) {
+      wait(0ms);
+      last_check = now;
+    } else {
       sched_yield();
-    else if (sleep(now))
-      last_busy = clock::now();
+    }
   }
   for (auto& entry : peers_)
-    entry.second->close("the fabric was shut down");
+    entry.second.link->close("the fabric was shut down");
   peers_.clear();
   regions_.clear();
+}
+
+bool engine::look(peer_link::clock::time_point now) {
+  auto all = now - last_full_look_ > idle_wait_max;
+  if (all)
+    last_full_look_ = now;
+  auto quiet = true;
+  for (auto& [id, peer] : peers_) {
+    if (peer.armed && !all)
+      continue;
+    if (peer.link->progress(now))
+      wake(peer);
+    else if (now - peer.last_busy > polled_before_armed)
+      peer.armed = arm(peer);
+    else
+      peer.armed = false;
+    quiet &= peer.armed;
+  }
+  return quiet;
+}
+
+bool engine::arm(const watched& peer) const {
+  const auto* open = peer.link->open_endpoint();
+  if (!open || open->wait_fd() < 0)
+    return true;
+  // Not every state of a provider shows in its descriptor: it is asked whether it does now.
+  auto* object = open->wait_object();
+  return fi_trywait(domain_.fabric(), &object, 1) == 0;
+}
+
+peer_link::clock::duration engine::quiet_max(peer_link::clock::time_point now) const {
+  auto limit = peer_link::clock::duration{idle_wait_max};
+  auto at_most = [&](peer_link::clock::duration other) { limit = std::min(limit, other); };
+  for (const auto& entry : peers_) {
+    const auto& link = *entry.second.link;
+    if (link.open_endpoint() && link.open_endpoint()->wait_fd() < 0)
+      at_most(blind_wait_max);
+    if (link.active())
+      at_most(link.stalled_since() && now - *link.stalled_since() > idle_wait_max ? stalled_wait_max : active_wait_max);
+  }
+  return limit;
+}
+
+void engine::wait(peer_link::clock::duration limit) {
+  waits_.assign(1, {mail_.wait_fd(), POLLIN, 0});
+  waiting_.assign(1, nullptr);
+  for (auto& entry : peers_) {
+    const auto* open = entry.second.link->open_endpoint();
+    if (entry.second.armed && open && open->wait_fd() >= 0) {
+      waits_.push_back({open->wait_fd(), POLLIN, 0});
+      waiting_.push_back(&entry.second);
+    }
+  }
+  auto timeout = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
+  auto ready = poll(waits_.data(), waits_.size(), static_cast<int>(timeout));
+  for (auto i = size_t{1}; i < waits_.size(); ++i)
+    if (waits_[i].revents != 0)
+      wake(*waiting_[i]);
+  if (ready > 0 || limit == 0ms)
+    return;
+  // Nobody asked; those that should have are looked at once, and armed again.
+  for (auto& entry : peers_)
+    if (const auto* open = entry.second.link->open_endpoint(); entry.second.link->active() || (open && open->wait_fd() < 0))
+      entry.second.armed = false;
+}
+
+void engine::wake(watched& peer) {
+  peer.armed = false;
+  peer.last_busy = peer_link::clock::now();
 }
 
 bool engine::handle(std::deque<mail> commands) {
@@ -127,7 +200,9 @@ void engine::handle(call& command) {
 
 void engine::handle(std::unique_ptr<provider_job>& job) {
   // A post never follows its peer's fence in the box: the owner refuses it.
-  peers_.at(job->work.peer)->post(std::move(job));
+  auto& peer = peers_.at(job->work.peer);
+  peer.link->post(std::move(job));
+  wake(peer);
 }
 
 void engine::handle(refusal& command) {
@@ -136,43 +211,17 @@ void engine::handle(refusal& command) {
 
 void engine::handle(cancellation& command) {
   for (auto& entry : peers_)
-    if (entry.second->cancel(command.id))
+    if (entry.second.link->cancel(command.id))
       return;
 }
 
 void engine::handle(fencing& command) {
   if (auto found = peers_.find(command.id); found != peers_.end()) {
-    found->second->close(fmt::format("peer '{}' was fenced", found->second->name()));
+    auto& link = *found->second.link;
+    link.close(fmt::format("peer '{}' was fenced", link.name()));
     peers_.erase(found);
   }
   events_.fenced(command.id);
-}
-
-bool engine::sleep(peer_link::clock::time_point now) {
-  auto limit = peer_link::clock::duration{idle_sleep_max};
-  auto queues = std::vector<fid*>{};
-  auto waits = std::vector<pollfd>{{mail_.wait_fd(), POLLIN, 0}};
-  for (const auto& entry : peers_) {
-    const auto& peer = *entry.second;
-    const auto* open = peer.open_endpoint();
-    if (!open)
-      continue;
-    if (open->wait_fd() >= 0) {
-      queues.push_back(open->wait_object());
-      waits.push_back({open->wait_fd(), POLLIN, 0});
-    } else {
-      limit = std::min<peer_link::clock::duration>(limit, blind_sleep_max);
-    }
-    if (peer.active()) {
-      auto stalled = peer.stalled_since() && now - *peer.stalled_since() > 100 * active_sleep_max;
-      limit = std::min<peer_link::clock::duration>(limit, stalled ? stalled_sleep_max : active_sleep_max);
-    }
-  }
-  // Not every state of a provider shows in its descriptor: it is asked whether sleeping is safe.
-  if (!queues.empty() && fi_trywait(domain_.fabric(), queues.data(), static_cast<int>(queues.size())) != 0)
-    return false;
-  auto timeout = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
-  return poll(waits.data(), waits.size(), static_cast<int>(timeout)) > 0;
 }
 
 } // namespace perigee::transport

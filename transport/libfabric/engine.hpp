@@ -4,6 +4,8 @@
 #include "transport/libfabric/peer_link.hpp"
 #include "transport/mailbox.hpp"
 
+#include <poll.h>
+
 #include <functional>
 #include <future>
 #include <thread>
@@ -67,8 +69,21 @@ private:
   void handle(refusal& command);
   void handle(cancellation& command);
   void handle(fencing& command);
-  /// Sleeps until something may have happened. Returns whether a descriptor woke it.
-  bool sleep(peer_link::clock::time_point now);
+  /// A peer is polled while something happens with it; then its descriptor is armed, and tells when to look again.
+  struct watched {
+    std::unique_ptr<peer_link> link;
+    bool armed = false;
+    peer_link::clock::time_point last_busy; ///< polled until some time after this
+  };
+
+  /// Looks at everything that is not armed, and arms what is quiet. Returns whether all is quiet now.
+  bool look(peer_link::clock::time_point now);
+  bool arm(const watched& peer) const;
+  /// Waits for the descriptors, at most `limit`, and disarms what they point at.
+  void wait(peer_link::clock::duration limit);
+  /// How long all may stay quiet before somebody is looked at without being asked.
+  peer_link::clock::duration quiet_max(peer_link::clock::time_point now) const;
+  void wake(watched& peer);
 
   const libfabric_options options_;
   fabric_events& events_;
@@ -76,7 +91,10 @@ private:
   domain domain_;
   const std::string description_;
   std::map<region_id, registration> regions_;
-  std::map<peer_id, std::unique_ptr<peer_link>> peers_;
+  std::map<peer_id, watched> peers_;
+  peer_link::clock::time_point last_full_look_;
+  std::vector<pollfd> waits_;      // scratch of `wait`
+  std::vector<watched*> waiting_;  // whose descriptors those are
   mailbox<mail> mail_;
   std::thread thread_; // last: it uses the others
 };
