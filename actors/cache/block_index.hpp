@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/cache/block_pool.hpp"
+#include "actors/cache/evict_lru.hpp"
+#include "actors/core/store_messages.hpp"
+
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace perigee {
+
+/// The visible blocks of one shard: which slot holds which key, who is pinned, and who goes next when room is needed. Every
+/// `live` slot of the pool holds a visible block: one reference is the cache's, each further one a pin. Pure.
+class block_index {
+public:
+  explicit block_index(uint32_t slots);
+
+  const block_pool& pool() const noexcept {
+    return pool_;
+  }
+
+  uint32_t size() const noexcept {
+    return static_cast<uint32_t>(slots_.size());
+  }
+
+  std::optional<uint32_t> find(const block_key& key) const;
+
+  /// Protects a visible block from eviction, once per call.
+  void pin(uint32_t slot);
+
+  /// Counts as a use when the last pin goes. Blocks of one prefix are to be unpinned last block first: a parent is then always
+  /// newer than its children, and what remains after evictions is closed under prefixes.
+  void unpin(uint32_t slot);
+
+  /// A slot to write into (`transfer`): a free one, or that of an unpinned block, which is evicted.
+  std::optional<uint32_t> take();
+
+  /// A slot from `take` that will not be stored. No write to it can land any more.
+  void give_back(uint32_t slot);
+
+  /// Makes a slot from `take` the visible block `key`, which was not there yet. It is pinned once.
+  void store(const block_key& key, uint32_t slot);
+
+  /// What became visible or was evicted since the last call, in order.
+  std::vector<index_event> take_changes();
+
+  /// The visible key after `key`, or the first.
+  std::optional<block_key> next(const std::optional<block_key>& key) const;
+
+  /// Recounts and compares. For tests and simulations.
+  bool check() const;
+
+private:
+  block_pool pool_;
+  evict_lru evict_;
+  std::map<block_key, uint32_t> slots_;
+  std::vector<block_key> keys_; // by slot; meaningful for live slots
+  std::vector<index_event> changes_;
+};
+
+} // namespace perigee
