@@ -98,7 +98,7 @@ registration domain::register_memory(std::span<std::byte> memory) {
 }
 
 bool domain::ordered_writes() const noexcept {
-  return (info_->tx_attr->msg_order & (FI_ORDER_WAW | FI_ORDER_RMA_WAW)) != 0
+  return options_.trust_order && (info_->tx_attr->msg_order & (FI_ORDER_WAW | FI_ORDER_RMA_WAW)) != 0
          && info_->ep_attr->max_order_waw_size >= options_.piece_bytes_max;
 }
 

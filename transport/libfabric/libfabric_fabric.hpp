@@ -15,6 +15,7 @@ struct libfabric_options {
   uint64_t window_bytes = uint64_t{4} << 20; ///< in flight to one peer
   uint32_t window_pieces = 128;              ///< in flight to one peer
   uint32_t transfers_max = 4096;             ///< posted and not completed; more are answered `exhausted`
+  bool trust_order = true;                   ///< rely on the order of writes where the provider promises one
   uint32_t connect_ms_max = 5000;            ///< how long a peer may take no transfer at all before it counts as lost
 };
 
