@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <caf/byte_buffer.hpp>
+#include <caf/message.hpp>
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+struct evp_md_ctx_st;
+
+namespace perigee::sim {
+
+/// SHA-256 over everything that happened: each delivered message and each timer, in order. Equal digests mean equal runs.
+class digest {
+public:
+  /// With a path, everything that is hashed is also written there as lines, so that two runs can be compared by `diff`.
+  /// Throws `failure`.
+  explicit digest(const std::string& log_path = {});
+  ~digest();
+
+  digest(const digest&) = delete;
+  digest& operator=(const digest&) = delete;
+
+  void delivered(uint64_t ns, std::string_view sender, std::string_view receiver, const caf::message& what);
+  void fired(uint64_t ns, uint64_t timer);
+
+  /// 64 hexadecimal digits, of everything so far; more may follow.
+  std::string hex() const;
+
+  uint64_t events() const {
+    return events_;
+  }
+
+private:
+  void add(uint64_t number);
+  void add(std::string_view text);
+  void flush();
+
+  evp_md_ctx_st* hash_;
+  caf::byte_buffer pending_;
+  std::FILE* log_ = nullptr;
+  uint64_t events_ = 0;
+};
+
+} // namespace perigee::sim
