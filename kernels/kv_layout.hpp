@@ -6,8 +6,8 @@
 
 namespace perigee::kernels {
 
-/// How KV lies in a pool: block-major, then layer, so that one layer of one block is one contiguous range and a block is one
-/// contiguous range. Within a layer: all K of the block's tokens, then all V. Bytes.
+/// How KV lies in a pool: block-major, then layer, so that one layer of one block is one contiguous range and a block
+/// is one contiguous range. Within a layer: all K of the block's tokens, then all V. Bytes.
 struct kv_layout {
   uint32_t layers = 0;
   uint32_t block_tokens = 0;

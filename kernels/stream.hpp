@@ -25,8 +25,8 @@ struct sampling_params {
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
   uint64_t seed = 0;
-  uint32_t min_tokens = 0;              ///< ids in `stop_ids` are not sampled before this many generated tokens
-  std::vector<token_id> stop_ids;       ///< end-of-sequence and stop ids (empty with `ignore_eos`); used with `min_tokens`
+  uint32_t min_tokens = 0;        ///< ids in `stop_ids` are not sampled before this many generated tokens
+  std::vector<token_id> stop_ids; ///< end-of-sequence and stop ids (empty with `ignore_eos`); used with `min_tokens`
   friend bool operator==(const sampling_params&, const sampling_params&) = default;
 
   bool needs_history() const noexcept {
@@ -37,10 +37,10 @@ struct sampling_params {
 /// Everything the sampler needs about the row it samples.
 struct sample_request {
   sampling_params params;
-  uint32_t choice = 0;            ///< which of the request's `n` completions
-  uint32_t generated = 0;         ///< tokens this choice has so far; the sampled one has this index
-  uint32_t prompt_tokens = 0;     ///< first `prompt_tokens` of `history` are the prompt
-  std::vector<token_id> history;  ///< prompt and generated tokens; may stay empty unless `params.needs_history()`
+  uint32_t choice = 0;           ///< which of the request's `n` completions
+  uint32_t generated = 0;        ///< tokens this choice has so far; the sampled one has this index
+  uint32_t prompt_tokens = 0;    ///< first `prompt_tokens` of `history` are the prompt
+  std::vector<token_id> history; ///< prompt and generated tokens; may stay empty unless `params.needs_history()`
 };
 
 /// Computes K and V of `tokens` at positions `start`.. into the slots of `blocks`, reading positions [0, start) there.
@@ -48,11 +48,12 @@ struct prefill_work {
   uint64_t id = 0;
   std::vector<token_id> tokens;
   uint32_t start = 0;
-  std::vector<uint32_t> blocks;           ///< slots that cover positions [0, start + tokens)
-  std::vector<sample_request> samples;    ///< empty, or one per choice: sampled from the last token's logits
+  std::vector<uint32_t> blocks;        ///< slots that cover positions [0, start + tokens)
+  std::vector<sample_request> samples; ///< empty, or one per choice: sampled from the last token's logits
 };
 
-/// One sequence of a decode step: `token` stands at `position`, its K and V are written there, the next token is sampled.
+/// One sequence of a decode step: `token` stands at `position`, its K and V are written there, the next token is
+/// sampled.
 struct decode_row {
   token_id token = 0;
   uint32_t position = 0;
@@ -99,7 +100,8 @@ public:
   virtual std::span<std::byte> pool() = 0;
   virtual uint32_t slots() const = 0;
 
-  /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (64 items) with `exhausted`.
+  /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (64 items) with
+  /// `exhausted`.
   virtual void submit(prefill_work work) = 0;
   virtual void submit(decode_work work) = 0;
   virtual void submit(copy_work work) = 0;

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/model/model.hpp"
+#include "kernels/stream.hpp"
+
+#include <memory>
+
+namespace perigee::kernels {
+
+struct stream_options {
+  uint32_t slots = 0;             ///< blocks of the working pool; at least 1
+  uint32_t block_tokens = 16;     ///< 1 to 4096
+  uint32_t threads = 1;           ///< that compute, the stream's own included; 1 to 255
+  bool reference_kernels = false; ///< the scalar kernels: slow, and the same on every machine
+  bool batch_invariant = false;   ///< bf16 too gives a row the same logits in any batch and chunk; slower prefill
+};
+
+/// The most items that may wait for one another in a stream; more are answered `exhausted`.
+inline constexpr uint32_t stream_queue_max = 64;
+
+/// A stream on the processor. `events` must outlive it; items that have not run when it is destroyed are answered
+/// `cancelled`. `cancel` may be called from any thread. Throws `failure` naming the option out of range, std::bad_alloc
+/// where the pool does not fit.
+std::unique_ptr<stream> make_cpu_stream(std::shared_ptr<const model> weights, const stream_options& options,
+                                        stream_events& events);
+
+} // namespace perigee::kernels

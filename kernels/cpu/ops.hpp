@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace perigee::kernels::cpu {
+
+/// Columns of one panel of a packed matrix: 32 for f32 and f16 ([k][32] elements), 64 for bf16 ([k/2][64][2], the order
+/// in which AVX-512 BF16 multiplies and one that oneDNN reads as it is).
+inline constexpr uint32_t panel_columns = 32;
+inline constexpr uint32_t panel_columns_bf16 = 64;
+
+/// c[rows, n] = a[rows, k] × B, for the columns of panels [panel_begin, panel_end). Each element of c is one chain of
+/// multiply-adds over k in ascending order, whatever `rows` is: a row's result does not depend on its neighbours.
+struct gemm_task {
+  const void* a = nullptr; ///< f32, or bf16 for `ops::gemm_bf16_dot`; rows zero-padded to an even k there
+  size_t a_stride = 0;     ///< elements
+  uint32_t rows = 0;
+  const std::byte* panels = nullptr; ///< of the whole matrix
+  size_t panel_bytes = 0;
+  uint32_t k = 0;
+  uint32_t n = 0; ///< columns of the whole matrix; the last panel may have fewer than it could hold
+  uint32_t panel_begin = 0;
+  uint32_t panel_end = 0;
+  float* c = nullptr;
+  size_t c_stride = 0;     ///< elements
+  bool accumulate = false; ///< add to c instead of setting it
+};
+
+/// Attention of some query heads that share one KV head. A unit is one query head at one position.
+struct attention_task {
+  const float* const* q = nullptr;   ///< per unit [head_dim], already scaled by 1/sqrt(head_dim)
+  float* const* out = nullptr;       ///< per unit [head_dim]
+  const uint32_t* lengths = nullptr; ///< per unit: attends positions [0, length)
+  uint32_t units = 0;
+  uint32_t head_dim = 0;
+  uint32_t block_tokens = 0;
+  const std::byte* base = nullptr; ///< of the layer in slot 0
+  uint64_t block_bytes = 0;        ///< from slot to slot
+  uint64_t k_offset = 0;           ///< of the head's K [head_dim, block_tokens] from the layer
+  uint64_t v_offset = 0;           ///< of the head's V [block_tokens, head_dim] from the layer
+  const uint32_t* slots = nullptr; ///< slot of each block of the sequence
+  float* scratch = nullptr;        ///< `attention_scratch_floats()` floats, aligned to 64 bytes
+};
+
+inline constexpr uint32_t attention_units_max = 32;
+inline constexpr uint32_t attention_tile = 16; ///< tokens taken at once
+
+/// Rounded up so that every row of scratch begins at a vector's boundary.
+constexpr uint32_t padded_head(uint32_t head_dim) noexcept {
+  return (head_dim + 15) / 16 * 16;
+}
+constexpr size_t attention_scratch_floats(uint32_t head_dim) noexcept {
+  return size_t{2 * attention_tile + attention_units_max} * padded_head(head_dim);
+}
+
+/// The arithmetic of the model on one instruction set. Every function handles any length; pointers need no alignment
+/// unless said. Where a member is null the instruction set has no such kernel.
+struct ops {
+  const char* name;
+  /// out[i] = x[i] / sqrt(mean(x²) + eps) × weight[i]
+  void (*rms_norm)(const float* x, const float* weight, float eps, uint32_t n, float* out) noexcept;
+  /// Rotates the pairs (head[i], head[i + half]) by angles with these cosines and sines; in place.
+  void (*rope)(float* head, const float* cosines, const float* sines, uint32_t half) noexcept;
+  /// out[i] = gate[i] / (1 + exp(-gate[i])) × up[i]
+  void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out) noexcept;
+  void (*gemm_f32)(const gemm_task& task) noexcept;
+  void (*gemm_f16)(const gemm_task& task) noexcept;
+  void (*gemm_bf16)(const gemm_task& task) noexcept;     ///< f32 activations
+  void (*gemm_bf16_dot)(const gemm_task& task) noexcept; ///< bf16 activations; null without AVX-512 BF16
+  /// Rounds to nearest even; what `gemm_bf16_dot` takes as input, and null where that is.
+  void (*to_bf16)(const float* x, uint32_t n, uint16_t* out) noexcept;
+  void (*attention_f32)(const attention_task& task) noexcept;
+  void (*attention_f16)(const attention_task& task) noexcept;
+  void (*attention_bf16)(const attention_task& task) noexcept;
+};
+
+/// In ascending order of what they can do.
+enum class instruction_set : uint8_t { scalar, avx2, avx512, avx512_bf16 };
+
+/// The best that this processor and this build have.
+instruction_set best_instruction_set() noexcept;
+
+/// The kernels of one instruction set, which the processor must have.
+const ops& ops_for(instruction_set set) noexcept;
+
+/// The tables behind `ops_for`.
+extern const ops scalar_ops;
+extern const ops avx2_ops;
+extern const ops avx512_ops;
+extern const ops avx512_bf16_ops;
+
+} // namespace perigee::kernels::cpu

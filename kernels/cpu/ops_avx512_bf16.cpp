@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/simd_kernels.hpp"
+#include "kernels/cpu/vector16.hpp"
+
+namespace perigee::kernels::cpu {
+
+namespace {
+
+/// Whole panels of 64 columns, bf16 input: each instruction multiplies and adds two neighbouring k.
+struct dot_panel {
+  static constexpr uint32_t columns = panel_columns_bf16;
+  static constexpr uint32_t parts = 1;
+  static constexpr uint32_t vectors = columns / vector16::width;
+  using input = uint16_t;
+
+  template <uint32_t Rows>
+  static void multiply(const uint16_t* a, size_t stride, const std::byte* panel, uint32_t, uint32_t k_size,
+                       __m512 (&sums)[Rows][vectors]) noexcept {
+    for (auto k = 0u; k < k_size; k += 2, panel += columns * 4) {
+      __m512bh b[vectors];
+#pragma GCC unroll 4
+      for (auto v = 0u; v < vectors; ++v)
+        b[v] = (__m512bh)_mm512_loadu_si512(panel + v * 64);
+#pragma GCC unroll 8
+      for (auto r = 0u; r < Rows; ++r) {
+        auto pair = 0;
+        __builtin_memcpy(&pair, a + r * stride + k, 4);
+        auto x = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 4
+        for (auto v = 0u; v < vectors; ++v)
+          sums[r][v] = _mm512_dpbf16_ps(sums[r][v], x, b[v]);
+      }
+    }
+  }
+};
+
+void to_bf16(const float* x, uint32_t n, uint16_t* out) noexcept {
+  auto i = 0u;
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
+  if (i < n) {
+    auto mask = static_cast<__mmask16>((1u << (n - i)) - 1);
+    auto rest = _mm512_maskz_loadu_ps(mask, x + i);
+    _mm256_mask_storeu_epi16(out + i, mask, (__m256i)_mm512_cvtneps_pbh(rest));
+  }
+}
+
+} // namespace
+
+const ops avx512_bf16_ops = {
+  .name = "avx512_bf16",
+  .rms_norm = simd::rms_norm<vector16>,
+  .rope = simd::rope<vector16>,
+  .swiglu = simd::swiglu<vector16>,
+  .gemm_f32 = simd::gemm<vector16, simd::plain_panel<vector16, simd::f32_element>, 12>,
+  .gemm_f16 = simd::gemm<vector16, simd::plain_panel<vector16, simd::f16_element>, 12>,
+  .gemm_bf16 = simd::gemm<vector16, simd::paired_panel<vector16>, 12>,
+  .gemm_bf16_dot = simd::gemm<vector16, dot_panel, 6>,
+  .to_bf16 = to_bf16,
+  .attention_f32 = simd::attention<vector16, simd::f32_element>,
+  .attention_f16 = simd::attention<vector16, simd::f16_element>,
+  .attention_bf16 = simd::attention<vector16, simd::bf16_element>,
+};
+
+} // namespace perigee::kernels::cpu

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/cpu/packed_matrix.hpp"
+#include "kernels/model/weights.hpp"
+
+#include <vector>
+
+namespace perigee::kernels::cpu {
+
+/// All matrices of a model, packed. The embedding stays where it is mapped: only single rows of it are read.
+class packed_weights {
+public:
+  struct layer {
+    packed_matrix qkv; ///< q, then k, then v
+    packed_matrix o;
+    packed_matrix gate_up; ///< gate, then up
+    packed_matrix down;
+  };
+
+  explicit packed_weights(const transformer_weights& weights);
+
+  const std::vector<layer>& layers() const noexcept {
+    return layers_;
+  }
+  const packed_matrix& output() const noexcept {
+    return output_;
+  }
+  /// What one decode step reads at least.
+  size_t bytes() const noexcept;
+
+private:
+  std::vector<layer> layers_;
+  packed_matrix output_;
+};
+
+} // namespace perigee::kernels::cpu

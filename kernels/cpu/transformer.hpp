@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/cpu/linear.hpp"
+#include "kernels/kv_layout.hpp"
+#include "kernels/model/model.hpp"
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace perigee::kernels::cpu {
+
+/// One token to compute: it stands at `position`, and `slots` names the pool slots that cover [0, position] of its
+/// sequence. Neighbouring rows of one sequence should share one `slots` pointer: their attention is computed together.
+struct row {
+  token_id token = 0;
+  uint32_t position = 0;
+  const uint32_t* slots = nullptr;
+};
+
+struct transformer_options {
+  uint32_t threads = 1;
+  bool reference_kernels = false; ///< everything on the scalar kernels
+  bool batch_invariant = false; ///< bf16 too gives a row the same result in any batch and chunk (f32 and f16 always do)
+};
+
+/// The forward pass of a Llama-family model over a paged KV pool. Used by one thread at a time.
+/// Sources: Touvron et al. 2023 (model), Milakov and Gimelshein 2018 (online softmax), Kwon et al. 2023 (paged KV).
+class transformer {
+public:
+  /// `pool` is laid out as `model::layout(block_tokens)` and must outlive the object.
+  transformer(std::shared_ptr<const model> weights, uint32_t block_tokens, const transformer_options& options,
+              std::span<std::byte> pool);
+
+  /// Told when K and V of all rows are in the pool for a layer; returns whether to go on.
+  using layer_hook = std::function<bool(uint32_t layer)>;
+
+  /// Computes K and V of all rows, and the logits of the rows whose indices `wanted` lists (ascending). Every position
+  /// that a row attends must be in the pool or among the rows of the call. False when the hook said to stop. Tokens,
+  /// positions and slots must be valid.
+  bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer);
+
+  /// Logits of the i-th wanted row of the last `forward`: `vocab` floats, valid until the next.
+  std::span<const float> logits(uint32_t i) const noexcept;
+
+  uint32_t threads() const noexcept {
+    return pool_.threads();
+  }
+
+private:
+  struct chunk {
+    std::span<const row> rows;
+    uint32_t first = 0;               ///< index of rows[0] in the call
+    std::span<const uint32_t> wanted; ///< of the call's list, those in this chunk
+  };
+
+  void embed(std::span<const row> rows);
+  void compute_kv(uint32_t layer, const chunk& part);
+  void store_kv(uint32_t layer, uint32_t index, const row& at);
+  void finish_layer(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices, float* x);
+  void attend(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices);
+  template <class Body>
+  void each_row(uint32_t rows, uint32_t width, Body&& body);
+
+  std::shared_ptr<const model> model_;
+  const model_config& config_;
+  const packed_weights& packed_;
+  kv_layout layout_;
+  std::span<std::byte> kv_;
+  std::vector<double> frequencies_;
+  thread_pool pool_;
+  const ops& ops_;
+  linear linear_;
+  bool bf16_; ///< activations of linear layers
+
+  aligned_buffer<float> x_;        ///< residual stream [rows, hidden]
+  aligned_buffer<float> tail_;     ///< the same, of wanted rows only, for the last layer
+  aligned_buffer<float> angles_;   ///< per row of a chunk: head_dim/2 cosines, then sines
+  aligned_buffer<float> qkv_;      ///< [chunk, q_width + 2 kv_width]
+  aligned_buffer<float> attended_; ///< [chunk, q_width]
+  aligned_buffer<float> gate_up_;  ///< [chunk, 2 ffn]
+  aligned_buffer<float> scratch_;  ///< per thread
+  aligned_buffer<float> logits_;   ///< [wanted, vocab]
+  size_t scratch_stride_ = 0;
+  activations in_;
+  std::vector<uint32_t> everything_; ///< 0, 1, 2, ...
+};
+
+} // namespace perigee::kernels::cpu

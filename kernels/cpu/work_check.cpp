@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/work_check.hpp"
+
+#include "kernels/sampler.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace perigee::kernels::cpu {
+
+namespace {
+
+template <class... Args>
+status wrong(fmt::format_string<Args...> format, Args&&... args) {
+  return {errc::invalid_argument, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+status check_token(const std::string& field, token_id token, const work_limits& limits) {
+  if (token < 0 || static_cast<uint32_t>(token) >= limits.vocab)
+    return wrong("{} is {}; allowed: 0 to {}", field, token, limits.vocab - 1);
+  return {};
+}
+
+status check_slot(const std::string& field, uint32_t slot, const work_limits& limits) {
+  if (slot >= limits.slots)
+    return wrong("{} is {}; allowed: 0 to {}", field, slot, limits.slots - 1);
+  return {};
+}
+
+/// `blocks` must cover positions [0, `tokens`) with slots of the pool.
+status check_blocks(const std::string& field, const std::vector<uint32_t>& blocks, uint64_t tokens,
+                    const work_limits& limits) {
+  auto needed = (tokens + limits.block_tokens - 1) / limits.block_tokens;
+  if (blocks.size() < needed)
+    return wrong("{} has {} slots; {} tokens need {}", field, blocks.size(), tokens, needed);
+  for (auto i = size_t{0}; i < needed; ++i)
+    if (auto bad = check_slot(fmt::format("{}[{}]", field, i), blocks[i], limits); !bad.ok())
+      return bad;
+  return {};
+}
+
+} // namespace
+
+status check(const prefill_work& work, const work_limits& limits) {
+  if (work.tokens.empty())
+    return wrong("tokens is empty; allowed: at least one");
+  auto end = uint64_t{work.start} + work.tokens.size();
+  if (end > limits.context)
+    return wrong("start + tokens is {}; allowed: at most {}, the model's context", end, limits.context);
+  for (auto i = size_t{0}; i < work.tokens.size(); ++i)
+    if (auto bad = check_token(fmt::format("tokens[{}]", i), work.tokens[i], limits); !bad.ok())
+      return bad;
+  if (auto bad = check_blocks("blocks", work.blocks, end, limits); !bad.ok())
+    return bad;
+  // The same slot twice would mix positions.
+  auto needed = static_cast<ptrdiff_t>((end + limits.block_tokens - 1) / limits.block_tokens);
+  auto sorted = std::vector<uint32_t>(work.blocks.begin(), work.blocks.begin() + needed);
+  std::ranges::sort(sorted);
+  if (auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
+    return wrong("blocks names slot {} twice; allowed: once", *twice);
+  for (auto i = size_t{0}; i < work.samples.size(); ++i)
+    if (auto bad = check_sample(work.samples[i], limits.vocab); !bad.ok())
+      return wrong("samples[{}].{}", i, bad.context);
+  return {};
+}
+
+status check(const decode_work& work, const work_limits& limits) {
+  if (work.rows.empty())
+    return wrong("rows is empty; allowed: at least one");
+  auto written = std::vector<uint32_t>{};
+  for (auto i = size_t{0}; i < work.rows.size(); ++i) {
+    const auto& row = work.rows[i];
+    if (row.position >= limits.context)
+      return wrong("rows[{}].position is {}; allowed: 0 to {}", i, row.position, limits.context - 1);
+    if (auto bad = check_token(fmt::format("rows[{}].token", i), row.token, limits); !bad.ok())
+      return bad;
+    if (auto bad = check_blocks(fmt::format("rows[{}].blocks", i), row.blocks, uint64_t{row.position} + 1, limits);
+        !bad.ok())
+      return bad;
+    if (auto bad = check_sample(row.sample, limits.vocab); !bad.ok())
+      return wrong("rows[{}].sample.{}", i, bad.context);
+    written.push_back(row.blocks[row.position / limits.block_tokens]);
+  }
+  std::ranges::sort(written);
+  if (auto twice = std::ranges::adjacent_find(written); twice != written.end())
+    return wrong("rows write slot {} twice; allowed: one row a slot", *twice);
+  return {};
+}
+
+status check(const copy_work& work, const work_limits& limits) {
+  for (auto i = size_t{0}; i < work.slots.size(); ++i) {
+    auto [from, to] = work.slots[i];
+    if (auto bad = check_slot(fmt::format("slots[{}].from", i), from, limits); !bad.ok())
+      return bad;
+    if (auto bad = check_slot(fmt::format("slots[{}].to", i), to, limits); !bad.ok())
+      return bad;
+    if (from == to)
+      return wrong("slots[{}] copies slot {} to itself; allowed: another slot", i, from);
+  }
+  return {};
+}
+
+} // namespace perigee::kernels::cpu

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/model/model.hpp"
+
+#include "kernels/cpu/packed_weights.hpp"
+#include "kernels/model/fingerprint.hpp"
+#include "transport/base/status.hpp"
+
+#include <fmt/format.h>
+
+namespace perigee::kernels {
+
+namespace {
+
+constexpr auto kv_layout_version = 1;
+
+const std::filesystem::path& existing(const std::filesystem::path& dir) {
+  if (!std::filesystem::is_directory(dir))
+    throw failure(errc::not_found,
+                  fmt::format("{}: is not a directory; name a directory with config.json, tokenizer.json "
+                              "and *.safetensors",
+                              dir.string()));
+  return dir;
+}
+
+} // namespace
+
+std::shared_ptr<const model> model::load(const std::filesystem::path& dir) {
+  return std::shared_ptr<const model>(new model(dir));
+}
+
+model::model(const std::filesystem::path& dir)
+  : dir_(existing(dir)), config_(load_config(dir)), tokens_(dir / "tokenizer.json"), tensors_(dir),
+    weights_(view_weights(tensors_, config_)) {}
+
+model::~model() = default;
+
+kv_layout model::layout(uint32_t block_tokens) const noexcept {
+  auto token_bytes = 2 * uint64_t{config_.kv_width()} * size_of(kv_type());
+  return {config_.layers, block_tokens, token_bytes * block_tokens};
+}
+
+std::string model::fingerprint(uint32_t block_tokens) const {
+  std::call_once(digest_once_, [this] { digest_ = tensor_digest(tensors_); });
+  auto text = fmt::format("perigee kv {}\n{}\nkv={} block_tokens={}\n{}\n", kv_layout_version, kv_fields(config_),
+                          to_string(kv_type()), block_tokens, digest_);
+  return sha256_hex(std::as_bytes(std::span{text}));
+}
+
+const cpu::packed_weights& model::packed() const {
+  std::call_once(packed_once_, [this] { packed_ = std::make_unique<cpu::packed_weights>(weights_); });
+  return *packed_;
+}
+
+} // namespace perigee::kernels

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/kv_layout.hpp"
+#include "kernels/model/config.hpp"
+#include "kernels/model/tokenizer.hpp"
+#include "kernels/model/weights.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace perigee::kernels {
+
+namespace cpu {
+class packed_weights;
+}
+
+/// A loaded model: config, tokenizer and mapped weights. Immutable, shared by every stream of the process; all members
+/// may be called from several threads.
+class model {
+public:
+  /// Loads a Hugging Face directory. Throws `failure` that names the file, and the key or tensor.
+  static std::shared_ptr<const model> load(const std::filesystem::path& dir);
+  ~model();
+
+  const std::filesystem::path& dir() const noexcept {
+    return dir_;
+  }
+  const model_config& config() const noexcept {
+    return config_;
+  }
+  const tokenizer& tokens() const noexcept {
+    return tokens_;
+  }
+  const transformer_weights& weights() const noexcept {
+    return weights_;
+  }
+  dtype kv_type() const noexcept {
+    return weights_.type;
+  }
+  /// How the KV of this model lies in a pool (within a layer: K as [kv_heads, head_dim, block_tokens], then V as
+  /// [kv_heads, block_tokens, head_dim]).
+  kv_layout layout(uint32_t block_tokens) const noexcept;
+
+  /// 64 hexadecimal digits that name what its KV blocks hold: all tensor bytes, the config fields that affect KV, KV
+  /// type, `block_tokens` and the version of the layout. The first call may read all weights.
+  std::string fingerprint(uint32_t block_tokens) const;
+
+  /// The matrices in the order the CPU kernels read them; made on first use.
+  const cpu::packed_weights& packed() const;
+
+private:
+  explicit model(const std::filesystem::path& dir);
+
+  std::filesystem::path dir_;
+  model_config config_;
+  tokenizer tokens_;
+  tensor_store tensors_;
+  transformer_weights weights_;
+  mutable std::once_flag digest_once_;
+  mutable std::string digest_;
+  mutable std::once_flag packed_once_;
+  mutable std::unique_ptr<const cpu::packed_weights> packed_;
+};
+
+} // namespace perigee::kernels
