@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/cache/store_core.hpp"
+
+#include "actors/cache/rendezvous.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace perigee {
+
+namespace {
+
+constexpr uint64_t never = UINT64_MAX;
+
+template <class T>
+std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
+  auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+}
+
+} // namespace
+
+store_core::store_core(store_settings settings) : settings_(settings) {}
+
+// -- membership ---------------------------------------------------------------------------------------------------------------
+
+void store_core::peer_up(const address& who, uint64_t now) {
+  if (who.kind != role::shard)
+    return;
+  if (auto at = shards_.find(who.index); at != shards_.end() && at->second != who)
+    peer_down(at->second, now);
+  shards_[who.index] = who;
+}
+
+void store_core::peer_down(const address& who, uint64_t now) {
+  if (!live(who))
+    return;
+  shards_.erase(who.index);
+  auto concerned = std::vector<uint64_t>{};
+  for (const auto& [op, it] : ops_)
+    if (it.shard == who)
+      concerned.push_back(op);
+  for (auto op : concerned) {
+    auto state = ops_.at(op).state;
+    if (state == op_state::reading)
+      output_.push_back({cancel_move{op}});
+    if (state == op_state::reading || state == op_state::writing)
+      continue; // until the transport says that it is over
+    leave(op, 0);
+    ops_.erase(op);
+  }
+  run_queue(now);
+}
+
+bool store_core::live(const address& shard) const {
+  auto at = shards_.find(shard.index);
+  return at != shards_.end() && at->second == shard;
+}
+
+std::optional<address> store_core::home(const block_key& key) const {
+  if (settings_.local_shard)
+    if (auto at = shards_.find(*settings_.local_shard); at != shards_.end())
+      return at->second;
+  auto best = std::optional<address>{};
+  auto best_weight = uint64_t{0};
+  for (const auto& [index, shard] : shards_) {
+    auto weight = rendezvous_weight(key, index);
+    if (!best || weight > best_weight) {
+      best = shard;
+      best_weight = weight;
+    }
+  }
+  return best;
+}
+
+// -- jobs ---------------------------------------------------------------------------------------------------------------------
+
+void store_core::start(store_owner owner, const fetch& ask, uint64_t now) {
+  auto added = job{};
+  added.owner = owner;
+  added.id = ask.id;
+  added.reads = true;
+  added.keys = ask.keys;
+  added.slots = ask.slots;
+  added.plan = ask.plan;
+  added.deadline = now + (ask.deadline_ns == 0 ? settings_.transfer_ns : ask.deadline_ns);
+  add(std::move(added), now);
+}
+
+void store_core::start(store_owner owner, const publish& ask, uint64_t now) {
+  auto added = job{};
+  added.owner = owner;
+  added.id = ask.id;
+  added.keys = ask.keys;
+  added.slots = ask.slots;
+  added.deadline = now + settings_.transfer_ns;
+  add(std::move(added), now);
+}
+
+void store_core::add(job added, uint64_t now) {
+  auto number = ++jobs_made_;
+  auto refused = jobs_.size() - at_work_ >= settings_.queue_max || by_owner_.contains({added.owner, added.id})
+                 || added.keys.size() != added.slots.size();
+  if (!refused)
+    by_owner_.emplace(std::pair{added.owner, added.id}, number);
+  jobs_.emplace(number, std::move(added));
+  if (refused)
+    return finish(number);
+  queue_.push_back(number);
+  run_queue(now);
+}
+
+void store_core::run_queue(uint64_t now) {
+  while (at_work_ < settings_.jobs_max && !queue_.empty()) {
+    auto number = queue_.front();
+    queue_.pop_front();
+    auto& it = jobs_.at(number);
+    it.begun = true;
+    ++at_work_;
+    if (it.reads)
+      next_segment(number, now);
+    else
+      begin_publish(number, now);
+  }
+}
+
+void store_core::next_segment(uint64_t number, uint64_t now) {
+  auto& it = jobs_.at(number);
+  while (!it.ending && it.segment < it.plan.size() && it.done < it.keys.size()) {
+    const auto& segment = it.plan[it.segment++];
+    auto count = std::min<size_t>(segment.blocks, it.keys.size() - it.done);
+    if (count == 0)
+      continue;
+    auto added = operation{};
+    added.shard = segment.shard;
+    added.state = op_state::leasing;
+    added.keys = part(it.keys, it.done, count);
+    added.slots = part(it.slots, it.done, count);
+    added.deadline = never; // the job's
+    if (live(segment.shard) && open_op(number, std::move(added), now))
+      return;
+    break;
+  }
+  finish(number);
+}
+
+void store_core::begin_publish(uint64_t number, uint64_t now) {
+  auto& it = jobs_.at(number);
+  it.deadline = never; // from here on each operation has its own
+  auto by_shard = std::map<address, operation>{};
+  for (size_t i = 0; i < it.keys.size(); ++i)
+    if (auto shard = home(it.keys[i])) {
+      auto& added = by_shard[*shard];
+      added.keys.push_back(it.keys[i]);
+      added.slots.push_back(it.slots[i]);
+    }
+  for (auto& [shard, added] : by_shard) {
+    added.shard = shard;
+    added.state = op_state::allocating;
+    added.deadline = now + settings_.transfer_ns;
+    open_op(number, std::move(added), now);
+  }
+  if (it.ops.empty())
+    finish(number);
+}
+
+void store_core::cancel(store_owner owner, uint64_t id, uint64_t now) {
+  auto at = by_owner_.find({owner, id});
+  if (at == by_owner_.end())
+    return;
+  give_up(at->second, now);
+  run_queue(now);
+}
+
+void store_core::owner_gone(store_owner owner, uint64_t now) {
+  auto numbers = std::vector<uint64_t>{};
+  for (auto at = by_owner_.lower_bound({owner, 0}); at != by_owner_.end() && at->first.first == owner; ++at)
+    numbers.push_back(at->second);
+  for (auto number : numbers) {
+    jobs_.at(number).orphaned = true;
+    give_up(number, now);
+  }
+  run_queue(now);
+}
+
+void store_core::give_up(uint64_t number, uint64_t now) {
+  auto& it = jobs_.at(number);
+  if (it.ending)
+    return;
+  it.ending = true;
+  if (!it.begun) {
+    std::erase(queue_, number);
+    return finish(number);
+  }
+  for (auto op : std::set<uint64_t>{it.ops})
+    switch (ops_.at(op).state) {
+    case op_state::leasing:
+    case op_state::allocating:
+      it.ops.erase(op);
+      release_op(op, false, now);
+      break;
+    case op_state::reading: output_.push_back({cancel_move{op}}); break;
+    case op_state::committing:
+      it.ops.erase(op);
+      ops_.at(op).job = 0; // it may as well become visible
+      break;
+    case op_state::writing:
+    case op_state::releasing: break;
+    }
+  if (it.ops.empty())
+    finish(number);
+}
+
+void store_core::finish(uint64_t number) {
+  auto& it = jobs_.at(number);
+  assert(it.ops.empty());
+  if (!it.orphaned) {
+    if (it.reads)
+      output_.push_back({store_output::to_owner{it.owner, fetched{it.id, it.done, it.bytes}}});
+    else
+      output_.push_back({store_output::to_owner{it.owner, published{it.id, it.done}}});
+  }
+  if (it.begun)
+    --at_work_;
+  if (auto at = by_owner_.find({it.owner, it.id}); at != by_owner_.end() && at->second == number)
+    by_owner_.erase(at);
+  jobs_.erase(number);
+}
+
+// -- operations at shards -----------------------------------------------------------------------------------------------------
+
+bool store_core::open_op(uint64_t job, operation added, uint64_t now) {
+  if (ops_.size() >= settings_.ops_max)
+    return false;
+  auto op = ++ops_made_;
+  added.job = job;
+  ops_.emplace(op, std::move(added));
+  jobs_.at(job).ops.insert(op);
+  send_op(op, now);
+  return true;
+}
+
+/// The operation is over for its job.
+void store_core::leave(uint64_t op, uint32_t stored) {
+  auto number = std::exchange(ops_.at(op).job, 0);
+  if (number == 0)
+    return;
+  auto& it = jobs_.at(number);
+  it.done += stored;
+  it.ops.erase(op);
+  if (it.ops.empty())
+    finish(number);
+}
+
+/// Nobody here waits for the operation any more; the shard is told until it says so.
+void store_core::release_op(uint64_t op, bool fence, uint64_t now) {
+  auto& it = ops_.at(op);
+  it.job = 0;
+  it.state = op_state::releasing;
+  it.fence = fence;
+  it.deadline = never;
+  it.keys.clear();
+  it.slots.clear();
+  if (live(it.shard))
+    send_op(op, now);
+  else
+    ops_.erase(op);
+}
+
+store_core::operation* store_core::expect(uint64_t op, const address& from, op_state state) {
+  auto at = ops_.find(op);
+  if (at == ops_.end() || at->second.shard != from || at->second.state != state)
+    return nullptr;
+  return &at->second;
+}
+
+void store_core::on_leased(const leased& news, uint64_t now) {
+  auto* it = expect(news.op, news.from, op_state::leasing);
+  if (!it)
+    return;
+  auto job = it->job;
+  it->blocks = static_cast<uint32_t>(std::min(news.slots.size(), it->keys.size()));
+  if (it->blocks == 0) {
+    jobs_.at(job).ops.erase(news.op);
+    release_op(news.op, false, now);
+    finish(job);
+  } else {
+    it->state = op_state::reading;
+    auto deadline = jobs_.at(job).deadline;
+    auto work = move_blocks{};
+    work.op = transport::direction::read;
+    work.remote = news.region;
+    work.deadline_ns = deadline > now ? deadline - now : 1;
+    send_move(news.op, std::move(work), part(news.slots, 0, it->blocks));
+  }
+  run_queue(now);
+}
+
+void store_core::on_allocated(const allocated& news, uint64_t now) {
+  auto* it = expect(news.op, news.from, op_state::allocating);
+  if (!it)
+    return;
+  auto ours = std::vector<uint32_t>{};
+  auto theirs = std::vector<uint32_t>{};
+  for (size_t i = 0; i < std::min(news.slots.size(), it->slots.size()); ++i)
+    if (news.slots[i] != no_slot) {
+      ours.push_back(it->slots[i]);
+      theirs.push_back(news.slots[i]);
+    }
+  it->slots = std::move(ours);
+  it->blocks = static_cast<uint32_t>(theirs.size());
+  if (it->blocks == 0) {
+    leave(news.op, 0);
+    release_op(news.op, false, now);
+  } else {
+    it->state = op_state::writing;
+    it->deadline = never; // the transport's
+    auto work = move_blocks{};
+    work.op = transport::direction::write;
+    work.remote = news.region;
+    work.immediate = news.immediate;
+    work.deadline_ns = settings_.transfer_ns;
+    send_move(news.op, std::move(work), theirs);
+  }
+  run_queue(now);
+}
+
+void store_core::send_move(uint64_t op, move_blocks work, const std::vector<uint32_t>& there) {
+  const auto& it = ops_.at(op);
+  work.id = op;
+  work.peer = it.shard;
+  work.local = settings_.pool_region;
+  for (size_t i = 0; i < there.size(); ++i)
+    work.pieces.push_back(
+      {it.slots[i] * settings_.block_bytes, there[i] * settings_.block_bytes, settings_.block_bytes});
+  output_.push_back({std::move(work)});
+}
+
+void store_core::on_moved(const moved& news, uint64_t now) {
+  auto at = ops_.find(news.id);
+  if (at == ops_.end())
+    return;
+  if (at->second.state == op_state::reading)
+    read_done(news.id, news, now);
+  else if (at->second.state == op_state::writing)
+    write_done(news.id, news, now);
+  run_queue(now);
+}
+
+void store_core::read_done(uint64_t op, const moved& news, uint64_t now) {
+  auto& it = ops_.at(op);
+  auto number = it.job;
+  auto whole = it.blocks == it.keys.size();
+  auto& work = jobs_.at(number);
+  if (news.outcome.ok()) {
+    work.done += it.blocks;
+    work.bytes += news.bytes;
+  }
+  work.ops.erase(op);
+  release_op(op, false, now);
+  if (news.outcome.ok() && whole)
+    next_segment(number, now);
+  else
+    finish(number);
+}
+
+void store_core::write_done(uint64_t op, const moved& news, uint64_t now) {
+  auto& it = ops_.at(op);
+  auto code = news.outcome.code;
+  if (!news.outcome.ok() || !live(it.shard)) {
+    leave(op, 0);
+    return release_op(op, code == errc::timed_out || code == errc::peer_lost, now);
+  }
+  it.state = op_state::committing;
+  it.deadline = now + settings_.transfer_ns;
+  if (jobs_.at(it.job).ending)
+    leave(op, 0);
+  send_op(op, now);
+}
+
+void store_core::on_committed(const committed& news, uint64_t now) {
+  if (auto* it = expect(news.op, news.from, op_state::committing)) {
+    leave(news.op, it->blocks);
+    ops_.erase(news.op);
+  }
+  run_queue(now);
+}
+
+void store_core::on_released(const released& news, uint64_t now) {
+  if (expect(news.op, news.from, op_state::releasing))
+    ops_.erase(news.op);
+  run_queue(now);
+}
+
+// -- time ---------------------------------------------------------------------------------------------------------------------
+
+void store_core::tick(uint64_t now) {
+  auto late_jobs = std::vector<uint64_t>{};
+  for (const auto& [number, it] : jobs_)
+    if (now >= it.deadline)
+      late_jobs.push_back(number);
+  for (auto number : late_jobs)
+    give_up(number, now);
+  auto due = std::vector<uint64_t>{};
+  for (const auto& [op, it] : ops_)
+    if (now >= it.deadline || now >= it.next_send)
+      due.push_back(op);
+  for (auto op : due) {
+    if (now >= ops_.at(op).deadline)
+      op_overdue(op, now);
+    else if (auto state = ops_.at(op).state; state != op_state::reading && state != op_state::writing)
+      send_op(op, now);
+  }
+  run_queue(now);
+}
+
+void store_core::op_overdue(uint64_t op, uint64_t now) {
+  auto& it = ops_.at(op);
+  assert(it.state == op_state::allocating || it.state == op_state::committing);
+  // A write that left here long ago and has not arrived may still do so.
+  auto fence = it.state == op_state::committing;
+  leave(op, 0);
+  release_op(op, fence, now);
+}
+
+void store_core::send_op(uint64_t op, uint64_t now) {
+  auto& it = ops_.at(op);
+  it.next_send = now + settings_.retry_ns;
+  auto from = open_from(it.shard);
+  auto say = [&](auto message) { output_.push_back({store_output::to_shard{it.shard, std::move(message)}}); };
+  switch (it.state) {
+  case op_state::leasing: return say(lease{settings_.self, op, from, it.keys});
+  case op_state::allocating: return say(allocate{settings_.self, op, from, it.keys});
+  case op_state::committing: return say(commit{settings_.self, op, from, 1});
+  case op_state::releasing: return say(release{settings_.self, op, from, it.fence});
+  case op_state::reading:
+  case op_state::writing: return;
+  }
+}
+
+/// What the shard may forget is counted per shard, so that one that is silent does not keep the others from forgetting.
+uint64_t store_core::open_from(const address& shard) const {
+  for (const auto& [op, it] : ops_)
+    if (it.shard == shard)
+      return op;
+  return ops_made_ + 1;
+}
+
+std::vector<store_output> store_core::take_output() {
+  return std::exchange(output_, {});
+}
+
+bool store_core::check() const {
+  auto begun = uint32_t{0};
+  auto awaited = size_t{0};
+  for (const auto& [number, it] : jobs_) {
+    begun += it.begun;
+    awaited += it.ops.size();
+    if (it.begun == (std::find(queue_.begin(), queue_.end(), number) != queue_.end()))
+      return false;
+    for (auto op : it.ops)
+      if (auto at = ops_.find(op); at == ops_.end() || at->second.job != number)
+        return false;
+  }
+  auto claimed = size_t{0};
+  for (const auto& [op, it] : ops_) {
+    claimed += it.job != 0;
+    if (it.job == 0 && it.state != op_state::releasing && it.state != op_state::committing)
+      return false;
+  }
+  return begun == at_work_ && at_work_ <= settings_.jobs_max && awaited == claimed
+         && jobs_.size() - at_work_ == queue_.size() && ops_.size() <= settings_.ops_max;
+}
+
+} // namespace perigee

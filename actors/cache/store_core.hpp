@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/membership.hpp"
+#include "actors/core/store_messages.hpp"
+#include "actors/core/transfer_messages.hpp"
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <variant>
+#include <vector>
+
+namespace perigee {
+
+struct store_settings {
+  address self;                         ///< role::store_client
+  uint32_t pool_region = 0;             ///< the instance's pool in this node's fabric
+  uint64_t block_bytes = 0;             ///< block of slot s starts at s * block_bytes, here and at every shard
+  std::optional<uint32_t> local_shard;  ///< preferred to publish to, while it lives
+  uint64_t retry_ns = 0;
+  uint64_t transfer_ns = 0;             ///< limit of each wait that brings no deadline of its own
+  uint32_t jobs_max = 64;               ///< fetches and publishes at work
+  uint32_t queue_max = 4096;            ///< waiting beyond that; more are answered at once with nothing done
+  uint32_t ops_max = 1024;              ///< operations at shards, also those that only wait to be released
+};
+
+/// Who asked, as the shell numbers them.
+using store_owner = uint64_t;
+
+/// One thing to tell somebody.
+struct store_output {
+  struct to_shard {
+    address to;
+    std::variant<lease, release, allocate, commit> message;
+  };
+  struct to_owner {
+    store_owner owner = 0;
+    std::variant<fetched, published> message;
+  };
+  std::variant<to_shard, to_owner, move_blocks, cancel_move> what;
+};
+
+/// What a store client decides. A fetch or publish is a job; it is made of operations at shards, each of which goes
+/// lease → read → release or allocate → write → commit. Pure; times in ns.
+///
+/// Every job is answered once: a fetch within its deadline and the time the transport needs to end a read; a publish within
+/// three times `transfer_ns` (waiting, allocating, committing) and the time the transport needs to end a write. A shard's
+/// `released`, and `committed` after a cancel, are awaited behind the answer.
+///
+/// I2 at the shard: an allocation is released plainly only if its write never started or the transport reported an outcome
+/// that proves it over. After `timed_out` or `peer_lost`, or when a write left here and its arrival is not confirmed by
+/// `committed` in time, it is released with `fence`. A write is posted once per allocation and never stopped.
+class store_core {
+public:
+  explicit store_core(store_settings settings);
+
+  void peer_up(const address& who, uint64_t now);
+  void peer_down(const address& who, uint64_t now);
+
+  void start(store_owner owner, const fetch& ask, uint64_t now);
+  void start(store_owner owner, const publish& ask, uint64_t now);
+  void cancel(store_owner owner, uint64_t id, uint64_t now);
+  /// The owner ended: its jobs are cancelled and answered to nobody.
+  void owner_gone(store_owner owner, uint64_t now);
+
+  void on_leased(const leased& news, uint64_t now);
+  void on_released(const released& news, uint64_t now);
+  void on_allocated(const allocated& news, uint64_t now);
+  void on_committed(const committed& news, uint64_t now);
+  void on_moved(const moved& news, uint64_t now);
+  void tick(uint64_t now);
+
+  /// What is to be sent now, in order; forgets it.
+  std::vector<store_output> take_output();
+
+  /// Jobs not answered yet.
+  size_t open_jobs() const noexcept {
+    return jobs_.size();
+  }
+
+  /// Operations that some shard may still know as open.
+  size_t open_ops() const noexcept {
+    return ops_.size();
+  }
+
+  /// Compares jobs, operations and bounds. For tests and simulations.
+  bool check() const;
+
+private:
+  enum class op_state : uint8_t {
+    leasing,    ///< until `leased`
+    reading,    ///< until `moved`
+    allocating, ///< until `allocated`
+    writing,    ///< until `moved`
+    committing, ///< until `committed`
+    releasing,  ///< until `released`; no job waits for it
+  };
+
+  struct operation {
+    address shard;
+    op_state state = op_state::leasing;
+    uint64_t job = 0; ///< 0 once nobody waits for it
+    std::vector<block_key> keys;
+    std::vector<uint32_t> slots; ///< ours, one per key
+    uint32_t blocks = 0;         ///< being read or written
+    bool fence = false;          ///< releasing: a write of ours may still land
+    uint64_t next_send = 0;
+    uint64_t deadline = 0;
+  };
+
+  struct job {
+    store_owner owner = 0;
+    uint64_t id = 0;
+    bool reads = false;
+    bool begun = false;
+    bool ending = false;   ///< cancelled, or its time is over
+    bool orphaned = false; ///< its owner ended
+    std::vector<block_key> keys;
+    std::vector<uint32_t> slots;
+    std::vector<prefix_segment> plan; ///< of a fetch
+    size_t segment = 0;
+    uint32_t done = 0; ///< blocks fetched, or stored
+    uint64_t bytes = 0;
+    uint64_t deadline = 0;
+    std::set<uint64_t> ops; ///< that it waits for
+  };
+
+  void add(job added, uint64_t now);
+  void run_queue(uint64_t now);
+  void next_segment(uint64_t number, uint64_t now);
+  void begin_publish(uint64_t number, uint64_t now);
+  std::optional<address> home(const block_key& key) const;
+  bool live(const address& shard) const;
+  bool open_op(uint64_t job, operation added, uint64_t now);
+  void give_up(uint64_t number, uint64_t now);
+  void finish(uint64_t number);
+  void release_op(uint64_t op, bool fence, uint64_t now);
+  void leave(uint64_t op, uint32_t stored);
+  void read_done(uint64_t op, const moved& news, uint64_t now);
+  void write_done(uint64_t op, const moved& news, uint64_t now);
+  void op_overdue(uint64_t op, uint64_t now);
+  void send_move(uint64_t op, move_blocks work, const std::vector<uint32_t>& there);
+  operation* expect(uint64_t op, const address& from, op_state state);
+  void send_op(uint64_t op, uint64_t now);
+  uint64_t open_from(const address& shard) const;
+
+  const store_settings settings_;
+  std::map<uint32_t, address> shards_; // live ones, by index
+  std::map<uint64_t, job> jobs_;
+  std::map<std::pair<store_owner, uint64_t>, uint64_t> by_owner_;
+  std::deque<uint64_t> queue_; // jobs that did not begin; some may have ended meanwhile
+  uint32_t at_work_ = 0;
+  std::map<uint64_t, operation> ops_;
+  uint64_t jobs_made_ = 0;
+  uint64_t ops_made_ = 0;
+  std::vector<store_output> output_;
+};
+
+} // namespace perigee
