@@ -327,6 +327,9 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
       if (place.first == role::decode && at.who != entry->decode && decode_has_room(at, owner->second.request)
           && (!best || at.tokens < best->tokens))
         best = books_.find(at.who);
+    auto* same = books_.find(entry->decode);
+    if (!best && same && decode_has_room(*same, owner->second.request))
+      best = same; // It may have room when it is asked again.
     if (!best) {
       answer.reason = ec::out_of_blocks;
       out.to(request.from, answer);

@@ -56,8 +56,8 @@ struct job_ack {
   ticket id;
 };
 
-/// The attempt is over at this instance, and holds nothing there. Initiator: prefill (once; a repeated job gets it
-/// again); the session submits the next attempt.
+/// The attempt is over at this instance. Initiator: prefill; sent once, with the reason. What makes it reliable is the
+/// `failed` finish that the instance repeats in its token batches. The session submits the next attempt.
 struct job_failed {
   address from;
   ticket id;
@@ -112,11 +112,13 @@ struct joined {
   ticket id;
 };
 
-/// The attempt ends without hand-over, and no write of it can land any more. Initiator: prefill; repeated until
-/// `quiesced_ack`.
+/// The attempt ends without hand-over, and all writes of it have completed. Initiator: prefill; repeated until
+/// `quiesced_ack`. Not `clean`: a write ended in an error after which it may still land, so the decode instance fences the
+/// sender's node before it reuses the slots.
 struct quiesced {
   address from;
   ticket id;
+  bool clean = true;
 };
 
 struct quiesced_ack {
@@ -243,7 +245,7 @@ bool inspect(Inspector& f, joined& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, quiesced& x) {
-  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("clean", x.clean));
 }
 
 template <class Inspector>

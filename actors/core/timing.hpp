@@ -17,6 +17,8 @@ struct timing {
   caf::timespan report = std::chrono::milliseconds{100};
   /// A one-sided transfer fails after this long, its peer is fenced if it does not even cancel within another such time.
   caf::timespan transfer = std::chrono::seconds{10};
+  /// A device that answers nothing for this long is broken: its instance ends.
+  caf::timespan device = std::chrono::seconds{120};
   /// A new Conductor collects registrations for at most this long before it places anything.
   caf::timespan settle = std::chrono::seconds{2};
   /// A policy that did not answer within this time is replaced for that decision.

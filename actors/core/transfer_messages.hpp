@@ -48,6 +48,10 @@ constexpr uint32_t make_immediate(uint32_t lane, uint32_t index, uint32_t genera
 constexpr uint32_t lane_of(uint32_t immediate) noexcept {
   return immediate >> 26;
 }
+constexpr uint32_t index_of(uint32_t immediate) noexcept {
+  return immediate >> 12 & 0x3fff;
+}
+inline constexpr size_t immediate_indices = size_t{1} << 14;
 
 /// Asks that no write of that actor's node can land any more. Answered with `node_fenced` when so. The pair of nodes gets a
 /// new endpoint afterwards if the other side still lives.

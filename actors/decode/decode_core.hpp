@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/cache/block_pool.hpp"
+#include "actors/core/handover_messages.hpp"
+#include "actors/core/outbox.hpp"
+#include "actors/core/reporter.hpp"
+#include "actors/core/routing_messages.hpp"
+#include "actors/core/store_messages.hpp"
+#include "actors/core/timing.hpp"
+#include "actors/core/token_outbox.hpp"
+#include "actors/core/tombstones.hpp"
+#include "actors/core/transfer_messages.hpp"
+#include "kernels/kv_layout.hpp"
+
+#include <map>
+#include <optional>
+#include <variant>
+#include <vector>
+
+namespace perigee {
+
+struct decode_options {
+  address self;
+  timing times;
+  kernels::kv_layout layout;
+  uint32_t slots = 0;
+  transport::remote_region region; ///< the pool, as peers address it
+  uint32_t batch_max = 256;
+  bool keep_generated = true; ///< offer full generated blocks to the shards
+};
+
+/// One attempt at a decode instance: slots that prefill writes into, then one sequence per choice.
+struct decode_attempt {
+  enum class stage : uint8_t {
+    transfer, ///< slots are granted; writes may land
+    leaving,  ///< as before, but nobody wants it any more: waits for `quiesced` or a fence
+    running,
+  };
+
+  reserve job;
+  stage at = stage::transfer;
+  uint64_t deadline_ns = 0;
+  std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`
+  uint32_t index = 0;          ///< of the inbound transfer
+  uint32_t immediate = 0;
+  uint32_t arrived = 0;
+  std::optional<handed_over> announced;
+  bool fencing = false;
+  uint32_t open = 0; ///< sequences that have not ended
+  uint64_t tokens_max = 0;
+  std::optional<address> cancel_asked_by;
+};
+
+/// One choice being generated. The newest of `tokens` has no KV yet.
+struct decode_sequence {
+  ticket id;
+  uint32_t choice = 0;
+  std::vector<token_id> tokens;
+  std::vector<uint32_t> blocks;
+  bool in_step = false;
+  std::optional<finish_reason> ends_after_step; ///< ended from outside while a step had it
+};
+
+/// Everything a decode instance decides and remembers, without actor, clock or I/O.
+class decode_core {
+public:
+  using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report>;
+  using local_message = std::variant<publish, fence_node, run_decode, run_copy>;
+
+  explicit decode_core(decode_options options);
+
+  /// The transport actor's lane for immediates; before anything else.
+  void use_lane(uint32_t lane) {
+    lane_ = lane;
+  }
+
+  void on(uint64_t now_ns, const peer_down& news);
+  void on(uint64_t now_ns, const conductor_hello& hello);
+  void on(uint64_t now_ns, const report_ack& ack);
+  void on(uint64_t now_ns, const reserve& request);
+  void on(uint64_t now_ns, const handed_over& news);
+  void on(uint64_t now_ns, const quiesced& news);
+  void on(uint64_t now_ns, const cancel& order);
+  void on(uint64_t now_ns, const token_acks& acks);
+  void on(uint64_t now_ns, const arrived& news);
+  void on(uint64_t now_ns, const node_fenced& news);
+  void on(uint64_t now_ns, const published& answer);
+  void on(uint64_t now_ns, const work_done& answer);
+  void tick(uint64_t now_ns);
+
+  messages out;
+  std::vector<local_message> local;
+
+  const block_pool& pool() const {
+    return pool_;
+  }
+  size_t attempts() const {
+    return attempts_.size();
+  }
+  bool device_lost(uint64_t now_ns) const;
+
+private:
+  using attempt = decode_attempt;
+  using sequence = decode_sequence;
+  using stage = decode_attempt::stage;
+
+  attempt* find(const ticket& id);
+  void try_join(uint64_t now_ns, const ticket& id);
+  void fork(attempt& owner, std::vector<uint32_t> slots);
+  void step(uint64_t now_ns);
+  bool ensure_block(uint64_t order);
+  void finish_step(uint64_t now_ns, const kernels::work_result& result);
+  void end_sequence(uint64_t order, finish_reason reason, bool keep);
+  void stop_sequence(uint64_t order, finish_reason reason);
+  void end_attempt(const ticket& id);
+  void leave(uint64_t now_ns, attempt& unwanted);
+  void stop_attempt(uint64_t now_ns, const ticket& id, finish_reason reason);
+  void free_transfer(const ticket& id);
+  void fence(attempt& written);
+  void after(uint64_t now_ns);
+  void send_tokens(uint64_t now_ns, uint64_t retry_ns);
+  void send_report(uint64_t now_ns);
+  uint32_t take_index(const ticket& id);
+
+  decode_options options_;
+  uint32_t lane_ = 0;
+  block_pool pool_;
+  std::map<ticket, attempt> attempts_;
+  std::map<uint64_t, sequence> sequences_; // by order of joining: the oldest first
+  struct inbound {
+    std::optional<ticket> id;
+    uint32_t generation = 0;
+  };
+  std::vector<inbound> inbound_;            // by index
+  std::map<uint64_t, ticket> fences_;
+  std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
+  std::optional<uint64_t> step_;            // stream item in flight
+  uint64_t step_since_ns_ = 0;
+  std::vector<uint64_t> step_rows_;         // orders
+  uint64_t step_context_ = 0;
+  std::map<uint64_t, uint64_t> copies_;     // stream items in flight, since
+  tombstones over_;
+  tombstones joined_;
+  token_outbox tokens_;
+  reporter reporter_;
+  bool device_broken_ = false;
+  uint64_t numbers_ = 0;
+  uint64_t orders_ = 0;
+};
+
+} // namespace perigee
