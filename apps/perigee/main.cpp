@@ -46,6 +46,12 @@ int run(int argc, char** argv) {
   add_complete(app, chosen);
   add_bench(app, chosen);
   add_doctor(app, chosen);
+  auto first = std::string{argc > 1 ? argv[1] : "-"};
+  if (!first.starts_with('-')
+      && app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == first; }).empty()) {
+    complain("unknown subcommand \"" + first + "\" (see perigee --help)");
+    return exit_usage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -21,10 +21,19 @@ struct status_options {
   uint32_t timeout_ms = 5'000;
 };
 
+http_response ask(const http_url& url, std::chrono::milliseconds timeout) {
+  try {
+    return http_get(url, timeout);
+  } catch (const failure& error) {
+    throw failure(error.code(),
+                  fmt::format("{}; is a perigee serving there? (perigee status URL asks another)", error.what()));
+  }
+}
+
 int run_status(const status_options& options) {
   auto url = parse_url(options.url);
   url.path = options.request.empty() ? "/cluster" : "/cluster/requests/" + options.request;
-  auto answer = http_get(url, std::chrono::milliseconds{options.timeout_ms});
+  auto answer = ask(url, std::chrono::milliseconds{options.timeout_ms});
   if (answer.status == 404 && !options.request.empty())
     throw failure(errc::not_found,
                   fmt::format("--request: no record of \"{}\" (the newest few thousand are kept)", options.request));

@@ -28,11 +28,15 @@ sigset_t stop_signals(bool children) {
 } // namespace
 
 void hold_stop_signals() {
+  // A shell starts background jobs with SIGINT ignored, and an ignored signal does not wait.
+  for (auto signal : {SIGINT, SIGTERM})
+    std::signal(signal, SIG_DFL);
   auto set = stop_signals(false);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
 unique_fd signal_source(bool children) {
+  hold_stop_signals();
   auto set = stop_signals(children);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   return unique_fd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
