@@ -188,8 +188,8 @@ std::optional<api_error> field_reader::finish() {
     auto name = std::string_view{key.data(), key.size()};
     if (std::find(known_.begin(), known_.end(), name) != known_.end())
       continue;
-    auto error = unsupported_field(path_of(clipped(name)),
-                                   fmt::format("{} is not a field this server knows; leave it out.", path_of(shown(name))));
+    auto path = path_of(clipped(name));
+    auto error = unsupported_field(path, fmt::format("\"{}\" is not a field this server knows; leave it out.", path));
     error.code = "unknown_parameter";
     return error;
   }
