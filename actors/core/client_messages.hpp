@@ -45,6 +45,13 @@ struct close_request {
   ec reason = ec::cancelled;
 };
 
+/// The session took the request; first of its answers, unless that is `client_error`. `request` names it in the Conductor's
+/// records, for as long as its choices stay together.
+struct client_opened {
+  uint64_t client = 0;
+  request_id request;
+};
+
 /// New text of one choice, in order, and ids of the tokens it came from. Text that may begin a stop string is withheld.
 struct client_text {
   uint64_t client = 0;
@@ -92,6 +99,11 @@ bool inspect(Inspector& f, open_request& x) {
 template <class Inspector>
 bool inspect(Inspector& f, close_request& x) {
   return f.object(x).fields(f.field("client", x.client), f.field("reason", x.reason));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, client_opened& x) {
+  return f.object(x).fields(f.field("client", x.client), f.field("request", x.request));
 }
 
 template <class Inspector>

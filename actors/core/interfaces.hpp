@@ -103,6 +103,10 @@ CAF_ADD_TYPE_ID(perigee, (perigee::decision_record))
 CAF_ADD_TYPE_ID(perigee, (perigee::session_status))
 CAF_ADD_TYPE_ID(perigee, (perigee::transport_status))
 
+CAF_ADD_TYPE_ID(perigee, (perigee::client_opened))
+// To an edge: look at what your own threads left for you.
+CAF_ADD_ATOM(perigee, perigee::atom, wake)
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {

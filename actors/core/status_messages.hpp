@@ -49,6 +49,7 @@ struct session_status {
   uint64_t resubmitted = 0;
   uint64_t prompt_tokens = 0;
   uint64_t cached_tokens = 0;
+  bool conductor_known = false; ///< a Conductor said hello and has not been lost since
 };
 
 /// Counters of a transport actor.
@@ -85,7 +86,7 @@ template <class Inspector>
 bool inspect(Inspector& f, session_status& x) {
   return f.object(x).fields(f.field("open", x.open), f.field("waiting", x.waiting), f.field("requests", x.requests),
                             f.field("resubmitted", x.resubmitted), f.field("prompt_tokens", x.prompt_tokens),
-                            f.field("cached_tokens", x.cached_tokens));
+                            f.field("cached_tokens", x.cached_tokens), f.field("conductor_known", x.conductor_known));
 }
 
 template <class Inspector>

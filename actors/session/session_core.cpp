@@ -59,6 +59,7 @@ void session_core::on(uint64_t now_ns, const open_request& request) {
   ++totals_.requests;
   totals_.prompt_tokens += request.prompt.size();
   open_branch(now_ns, request.client, std::move(all));
+  events.push_back(client_opened{request.client, {options_.self.incarnation, numbers_}});
 }
 
 void session_core::on(uint64_t now_ns, const close_request& request) {
@@ -440,6 +441,7 @@ void session_core::tick(uint64_t now_ns) {
 session_status session_core::status() const {
   auto result = totals_;
   result.open = static_cast<uint32_t>(requests_.size());
+  result.conductor_known = conductor_.has_value();
   for (const auto& [number, part] : branches_)
     result.waiting += part.at != stage::placed && part.at != stage::running;
   return result;

@@ -36,7 +36,7 @@ struct session_options {
 class session_core {
 public:
   using messages = outbox<submit, placed_ack, withdraw, prefill_job, token_acks, report>;
-  using event = std::variant<client_text, client_finish, client_end, client_error>;
+  using event = std::variant<client_opened, client_text, client_finish, client_end, client_error>;
 
   explicit session_core(session_options options);
 
