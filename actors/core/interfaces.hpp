@@ -5,6 +5,7 @@
 
 #include "actors/core/handover_messages.hpp"
 #include "actors/core/membership.hpp"
+#include "actors/core/node_messages.hpp"
 #include "actors/core/routing_messages.hpp"
 #include "actors/core/status_messages.hpp"
 #include "actors/core/store_messages.hpp"
@@ -107,6 +108,8 @@ CAF_ADD_TYPE_ID(perigee, (perigee::client_opened))
 // To an edge: look at what your own threads left for you.
 CAF_ADD_ATOM(perigee, perigee::atom, wake)
 
+CAF_ADD_TYPE_ID(perigee, (perigee::node_hello))
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {
@@ -168,14 +171,18 @@ using prefill_actor = peer_listener::extend<
   caf::result<void>(cancel), caf::result<void>(redirected), caf::result<void>(granted), caf::result<void>(refused),
   caf::result<void>(joined), caf::result<void>(quiesced_ack), caf::result<void>(token_acks),
   caf::result<void>(fetched), caf::result<void>(published), caf::result<void>(moved), caf::result<void>(layer_done),
-  caf::result<void>(work_done)>;
+  caf::result<void>(work_done),
+  // How many attempts it holds.
+  caf::result<uint64_t>(atom::get_status)>;
 
 /// One decode worker: continuous batching.
 using decode_actor = peer_listener::extend<
   caf::result<void>(conductor_hello), caf::result<void>(report_ack), caf::result<void>(reserve),
   caf::result<void>(handed_over), caf::result<void>(quiesced), caf::result<void>(cancel),
   caf::result<void>(token_acks), caf::result<void>(arrived), caf::result<void>(node_fenced),
-  caf::result<void>(published), caf::result<void>(layer_done), caf::result<void>(work_done)>;
+  caf::result<void>(published), caf::result<void>(layer_done), caf::result<void>(work_done),
+  // How many attempts it holds.
+  caf::result<uint64_t>(atom::get_status)>;
 
 /// One cache shard: a DRAM pool and the keys it holds.
 using shard_actor = peer_listener::extend<

@@ -63,6 +63,7 @@ decode_actor::behavior_type decode_state::make_behavior() {
     [this](const published& message) { handle(message); },
     [](const layer_done&) {}, // The stream reports layers of prefills only.
     [this](const work_done& message) { handle(message); },
+    [this](atom::get_status) { return uint64_t{core_.attempts()}; },
   };
 }
 

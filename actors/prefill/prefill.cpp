@@ -66,6 +66,7 @@ prefill_actor::behavior_type prefill_state::make_behavior() {
     [this](const moved& message) { handle(message); },
     [this](const layer_done& message) { handle(message); },
     [this](const work_done& message) { handle(message); },
+    [this](atom::get_status) { return uint64_t{core_.attempts()}; },
   };
 }
 
