@@ -11,8 +11,8 @@
 
 namespace perigee {
 
-/// The visible blocks of one shard: which slot holds which key, who is pinned, and who goes next when room is needed. Every
-/// `live` slot of the pool holds a visible block: one reference is the cache's, each further one a pin. Pure.
+/// The visible blocks of one shard: which slot holds which key, who is pinned, and who goes next when room is needed.
+/// Every `live` slot of the pool holds a visible block: one reference is the cache's, each further one a pin. Pure.
 class block_index {
 public:
   explicit block_index(uint32_t slots);
@@ -30,8 +30,8 @@ public:
   /// Protects a visible block from eviction, once per call.
   void pin(uint32_t slot);
 
-  /// Counts as a use when the last pin goes. Blocks of one prefix are to be unpinned last block first: a parent is then always
-  /// newer than its children, and what remains after evictions is closed under prefixes.
+  /// Counts as a use when the last pin goes. Blocks of one prefix are to be unpinned last block first: a parent is then
+  /// always newer than its children, and what remains after evictions is closed under prefixes.
   void unpin(uint32_t slot);
 
   /// A slot to write into (`transfer`): a free one, or that of an unpinned block, which is evicted.

@@ -8,8 +8,8 @@
 
 namespace perigee {
 
-/// An eviction policy is a value with these four functions; this one picks the least recently used. It knows the slots that
-/// may be evicted, each at most once. Constant time.
+/// An eviction policy is a value with these four functions; this one picks the least recently used. It knows the slots
+/// that may be evicted, each at most once. Constant time.
 class evict_lru {
 public:
   explicit evict_lru(uint32_t slots) : links_(slots + 1, link{none, none}), head_(slots) {

@@ -13,9 +13,9 @@ struct index_feed_limits {
   uint32_t pending_max = 65536; ///< changes that wait; more of them start a new epoch instead
 };
 
-/// Tells one Conductor at a time what a shard holds: everything first, by key, then changes; one unacknowledged batch at a
-/// time. The snapshot is a cursor over the index, not a copy: a change behind the cursor is told after it, one before the
-/// cursor the snapshot will meet anyway. Pure; times in ns.
+/// Tells one Conductor at a time what a shard holds: everything first, by key, then changes; one unacknowledged batch
+/// at a time. The snapshot is a cursor over the index, not a copy: a change behind the cursor is told after it, one
+/// before the cursor the snapshot will meet anyway. Pure; times in ns.
 class index_feed {
 public:
   index_feed(address self, uint64_t retry_ns, index_feed_limits limits = {});

@@ -7,16 +7,10 @@
 
 namespace perigee {
 
-namespace {
-
-constexpr uint32_t immediate_indices = 1u << 14;
-
-} // namespace
-
 shard_core::shard_core(address self, transport::remote_region region, uint32_t slots, uint64_t retry_ns,
                        uint64_t report_ns, shard_limits limits)
   : self_(self), region_(region), report_ns_(report_ns), limits_(limits), index_(slots),
-    feed_(self, retry_ns, limits.feed), inbound_(std::min(slots, immediate_indices)) {
+    feed_(self, retry_ns, limits.feed), inbound_(std::min<size_t>(slots, immediate_indices)) {
   for (uint32_t i = 0; i < inbound_.size(); ++i)
     inbound_free_.push_back(i);
 }
@@ -25,7 +19,8 @@ void shard_core::set_lane(uint32_t lane) {
   lane_ = lane;
 }
 
-// -- clients ------------------------------------------------------------------------------------------------------------------
+// -- clients
+// ------------------------------------------------------------------------------------------------------------------
 
 void shard_core::peer_up(const address& who) {
   if (who.kind == role::store_client)
@@ -76,7 +71,8 @@ void shard_core::forget_below(const address& who, client& it, uint64_t open_from
   abandon(who, std::move(slots));
 }
 
-// -- operations ---------------------------------------------------------------------------------------------------------------
+// -- operations
+// ---------------------------------------------------------------------------------------------------------------
 
 void shard_core::on_lease(const lease& ask) {
   auto* from = admit(ask);
@@ -193,7 +189,7 @@ void shard_core::on_commit(const commit& ask) {
 }
 
 void shard_core::on_arrived(const arrived& news) {
-  auto index = news.immediate >> 12 & (immediate_indices - 1);
+  auto index = index_of(news.immediate);
   if (index < inbound_.size() && inbound_[index].open) {
     const auto& to = inbound_[index];
     if (make_immediate(lane_, index, to.generation) == news.immediate) {
@@ -291,7 +287,8 @@ void shard_core::note_changes() {
   }
 }
 
-// -- the Conductor ------------------------------------------------------------------------------------------------------------
+// -- the Conductor
+// ------------------------------------------------------------------------------------------------------------
 
 void shard_core::on_conductor(const conductor_hello& news, uint64_t now) {
   if (news.term < term_ || news.from.kind != role::conductor)
@@ -347,7 +344,8 @@ std::vector<fence_node> shard_core::take_fences() {
   return std::exchange(fences_, {});
 }
 
-// -- invariants ---------------------------------------------------------------------------------------------------------------
+// -- invariants
+// ---------------------------------------------------------------------------------------------------------------
 
 bool shard_core::check() const {
   const auto& pool = index_.pool();

@@ -36,11 +36,12 @@ struct shard_counters {
   uint64_t stale = 0;           ///< requests of dead clients and of operations that are over
 };
 
-/// What a shard decides. Every request is idempotent by (client, operation); a repeated one gets its answer again. Pure; times
-/// in ns. Nothing here may be called with messages the caller knows to be from another incarnation of this shard.
+/// What a shard decides. Every request is idempotent by (client, operation); a repeated one gets its answer again.
+/// Pure; times in ns. Nothing here may be called with messages the caller knows to be from another incarnation of this
+/// shard.
 ///
-/// I2: a slot that a client may have written to becomes free only when the client promised (release without `fence`) or after
-/// the transport fenced the client's node: when it asked for that, died, or forgot the operation.
+/// I2: a slot that a client may have written to becomes free only when the client promised (release without `fence`) or
+/// after the transport fenced the client's node: when it asked for that, died, or forgot the operation.
 class shard_core {
 public:
   shard_core(address self, transport::remote_region region, uint32_t slots, uint64_t retry_ns, uint64_t report_ns,

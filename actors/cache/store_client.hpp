@@ -50,8 +50,8 @@ struct store_client_state {
   store_core core;
 };
 
-/// The store client beside one instance as an actor: `system.spawn<store_client_impl>(options)`. The sender of a `fetch` or
-/// `publish` gets its answer.
+/// The store client beside one instance as an actor: `system.spawn<store_client_impl>(options)`. The sender of a
+/// `fetch` or `publish` gets its answer.
 using store_client_impl = store_client_actor::stateful_impl<store_client_state>;
 
 } // namespace perigee

@@ -15,15 +15,15 @@
 namespace perigee {
 
 struct store_settings {
-  address self;                         ///< role::store_client
-  uint32_t pool_region = 0;             ///< the instance's pool in this node's fabric
-  uint64_t block_bytes = 0;             ///< block of slot s starts at s * block_bytes, here and at every shard
-  std::optional<uint32_t> local_shard;  ///< preferred to publish to, while it lives
+  address self;                        ///< role::store_client
+  uint32_t pool_region = 0;            ///< the instance's pool in this node's fabric
+  uint64_t block_bytes = 0;            ///< block of slot s starts at s * block_bytes, here and at every shard
+  std::optional<uint32_t> local_shard; ///< preferred to publish to, while it lives
   uint64_t retry_ns = 0;
-  uint64_t transfer_ns = 0;             ///< limit of each wait that brings no deadline of its own
-  uint32_t jobs_max = 64;               ///< fetches and publishes at work
-  uint32_t queue_max = 4096;            ///< waiting beyond that; more are answered at once with nothing done
-  uint32_t ops_max = 1024;              ///< operations at shards, also those that only wait to be released
+  uint64_t transfer_ns = 0;  ///< limit of each wait that brings no deadline of its own
+  uint32_t jobs_max = 64;    ///< fetches and publishes at work
+  uint32_t queue_max = 4096; ///< waiting beyond that; more are answered at once with nothing done
+  uint32_t ops_max = 1024;   ///< operations at shards, also those that only wait to be released
 };
 
 /// Who asked, as the shell numbers them.
@@ -45,13 +45,14 @@ struct store_output {
 /// What a store client decides. A fetch or publish is a job; it is made of operations at shards, each of which goes
 /// lease → read → release or allocate → write → commit. Pure; times in ns.
 ///
-/// Every job is answered once: a fetch within its deadline and the time the transport needs to end a read; a publish within
-/// three times `transfer_ns` (waiting, allocating, committing) and the time the transport needs to end a write. A shard's
-/// `released`, and `committed` after a cancel, are awaited behind the answer.
+/// Every job is answered once: a fetch within its deadline and the time the transport needs to end a read; a publish
+/// within three times `transfer_ns` (waiting, allocating, committing) and the time the transport needs to end a write.
+/// A shard's `released`, and `committed` after a cancel, are awaited behind the answer.
 ///
-/// I2 at the shard: an allocation is released plainly only if its write never started or the transport reported an outcome
-/// that proves it over. After `timed_out` or `peer_lost`, or when a write left here and its arrival is not confirmed by
-/// `committed` in time, it is released with `fence`. A write is posted once per allocation and never stopped.
+/// I2 at the shard: an allocation is released plainly only if its write never started or the transport reported an
+/// outcome that proves it over. After `timed_out` or `peer_lost`, or when a write left here and its arrival is not
+/// confirmed by `committed` in time, it is released with `fence`. A write is posted once per allocation and never
+/// stopped.
 class store_core {
 public:
   explicit store_core(store_settings settings);

@@ -6,8 +6,8 @@
 
 namespace perigee {
 
-/// Passes on what a fabric reports, from whichever thread, as messages to the transport actor that owns the fabric. Holds the
-/// actor weakly: once it is gone, nothing is passed on.
+/// Passes on what a fabric reports, from whichever thread, as messages to the transport actor that owns the fabric.
+/// Holds the actor weakly: once it is gone, nothing is passed on.
 class fabric_forwarder final : public transport::fabric_events {
 public:
   explicit fabric_forwarder(caf::actor_addr to);

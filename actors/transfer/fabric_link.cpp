@@ -23,7 +23,8 @@ void fabric_link::down(const address& who, uint64_t now) {
     return;
   who_.reset();
   close();
-  led_ = 0; // a successor counts from the start
+  led_ = 0; // a successor counts from the start, and has nothing queued that its predecessor was given
+  asked_ = 0;
   led_endpoint_.clear();
   asking_ = false;
   ++renewals_;
@@ -33,12 +34,8 @@ void fabric_link::down(const address& who, uint64_t now) {
 void fabric_link::renew(uint64_t now) {
   ++renewals_;
   if (!leads()) {
-    // The leader drops what it queued for us when it hears that we ask. If we asked already, or it never heard of us, what it
-    // announces next may answer something older.
-    if (open_ || !led_endpoint_.empty())
-      asking_ = true;
-    else
-      ask_again_ = true;
+    asking_ = true;
+    asked_ = ++epoch_;
     led_endpoint_.clear();
   }
   close();
@@ -55,13 +52,12 @@ bool fabric_link::hello(const fabric_hello& news, uint64_t now) {
 }
 
 bool fabric_link::hello_to_leader(const fabric_hello& news, uint64_t now) {
-  if (!open_ || news.peer_epoch != epoch_)
-    return false; // about an earlier endpoint; our own hello is being repeated, or is not due yet
   if (news.endpoint.empty()) {
-    proven_below_ = epoch_ + 1;
-    renew(now);
+    asked_by_follower(news, now);
     return false;
   }
+  if (!open_ || news.peer_epoch != epoch_)
+    return false; // about an earlier endpoint; our own hello is being repeated, or is not due yet
   if (bound_ == 0) {
     if (!connect(news.endpoint))
       return false;
@@ -71,21 +67,40 @@ bool fabric_link::hello_to_leader(const fabric_hello& news, uint64_t now) {
   return bound_ == news.epoch;
 }
 
+void fabric_link::asked_by_follower(const fabric_hello& news, uint64_t now) {
+  if (news.epoch <= asked_ || news.epoch <= bound_) {
+    if (quiet() && open_ && bound_ == 0)
+      say(now);
+    return;
+  }
+  asked_ = news.epoch;
+  if (open_ && news.peer_epoch == epoch_) {
+    proven_below_ = epoch_ + 1;
+    renew(now);
+    return;
+  }
+  // The follower has not used our present endpoint, and neither have we.
+  ++renewals_;
+  if (quiet() && open_)
+    say(now);
+}
+
 void fabric_link::hello_to_follower(const fabric_hello& news, uint64_t now) {
   if (news.endpoint.empty() || news.epoch < led_)
     return;
-  if (news.epoch == led_) {
+  if (news.epoch > led_) {
+    led_ = news.epoch;
+    proven_below_ = epoch_ + 1;
+    ++renewals_;
+    close();
+  } else if (!asking_ || news.peer_epoch < asked_) {
     if (quiet() && (open_ || asking_))
       say(now);
     return;
   }
-  led_ = news.epoch;
-  proven_below_ = epoch_ + 1;
-  ++renewals_;
-  close();
-  asking_ = std::exchange(ask_again_, false);
-  if (!asking_)
-    led_endpoint_ = news.endpoint;
+  // Here we have not used this endpoint of the leader's.
+  asking_ = news.peer_epoch < asked_;
+  led_endpoint_ = asking_ ? std::string{} : news.endpoint;
   advance(now);
 }
 
@@ -159,7 +174,8 @@ bool fabric_link::connect(const std::string& endpoint) {
 void fabric_link::say(uint64_t now) {
   next_say_ = now + retry_ns_;
   auto endpoint = open_ ? endpoint_ : std::string{};
-  output_.push_back({*who_, {self_, epoch_, std::move(endpoint), leads() ? 0 : led_}});
+  auto epoch = asking_ ? asked_ : epoch_;
+  output_.push_back({*who_, {self_, epoch, std::move(endpoint), leads() ? asked_ : led_}});
 }
 
 } // namespace perigee

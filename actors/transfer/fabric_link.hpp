@@ -21,12 +21,15 @@ struct link_output {
 ///
 /// An endpoint is used for one pairing only. Of two nodes the one with the lower number leads:
 ///  - the leader opens endpoint l and repeats hello(l) until it is answered;
-///  - the follower fences what it had, then opens f, connects it to l and repeats hello(f, peer_epoch = l) until acknowledged;
+///  - the follower fences what it had, then opens f, connects it to l and repeats hello(f, peer_epoch = l) until
+///  acknowledged;
 ///  - the leader connects l to f.
-/// Whoever wants to be rid of a pairing fences its own endpoint. A leader then begins again with l + 1; a follower asks for
-/// that with a hello without endpoint, whose peer_epoch is the l it is done with. Neither says anything about its next
-/// endpoint before its own fabric reported the last one as fenced. So news of a new pairing prove that nothing written
-/// through the old one can still land at the other side: that is `proven_below`.
+/// Whoever wants to be rid of a pairing fences its own endpoint. A leader then begins again with l + 1. A follower asks
+/// for that: hello(a, no endpoint, peer_epoch = the l it is done with), where a is an epoch of its own that gets no
+/// endpoint. The leader drops what it has queued for the follower and names the highest a it has seen as peer_epoch of
+/// its hellos, so that the follower can tell an endpoint that answers from one that was announced before. Neither says
+/// anything about its next endpoint before its own fabric reported the last one as fenced. So news of a new pairing
+/// prove that nothing written through the old one can still land at the other side: that is `proven_below`.
 class fabric_link {
 public:
   fabric_link(transport::fabric& fabric, address self, uint32_t node, uint64_t retry_ns);
@@ -37,8 +40,8 @@ public:
   /// It is gone, with all its memory.
   void down(const address& who, uint64_t now);
 
-  /// Drops the pairing: transfers in flight complete as `peer_lost`. A new pairing is made if the peer lives. What waits to
-  /// be sent may have to do with what the fence was for; the owner drops it too (`renewals`).
+  /// Drops the pairing: transfers in flight complete as `peer_lost`. A new pairing is made if the peer lives. What
+  /// waits to be sent may have to do with what the fence was for; the owner drops it too (`renewals`).
   void renew(uint64_t now);
 
   /// From the peer; returns true if it is to be acknowledged.
@@ -95,6 +98,7 @@ private:
     return self_.node < node_;
   }
   bool hello_to_leader(const fabric_hello& news, uint64_t now);
+  void asked_by_follower(const fabric_hello& news, uint64_t now);
   void hello_to_follower(const fabric_hello& news, uint64_t now);
   void close();
   void advance(uint64_t now);
@@ -117,13 +121,13 @@ private:
   bool open_ = false;
   transport::peer_id peer_ = 0;
   std::string endpoint_;
-  uint64_t bound_ = 0;  // the peer's epoch that it is connected to
-  bool acked_ = false;  // follower: the leader has our answer
+  uint64_t bound_ = 0; // the peer's epoch that it is connected to
+  bool acked_ = false; // follower: the leader has our answer
+  uint64_t asked_ = 0; // leader: the highest request seen; follower: its own last one
   // Follower only.
   uint64_t led_ = 0;         // highest epoch the leader announced
   std::string led_endpoint_; // to pair with as soon as we are quiet; empty for none
   bool asking_ = false;      // for something above led_
-  bool ask_again_ = false;   // what the leader announces next may carry what we were to be fenced from
   std::vector<link_output> output_;
 };
 

@@ -20,8 +20,7 @@ namespace {
 class transport_impl final : public transport_actor::base {
 public:
   transport_impl(caf::actor_config& config, transport_options options)
-    : transport_actor::base(config), times_(options.times), events_(address()),
-      fabric_(options.make_fabric(events_)),
+    : transport_actor::base(config), times_(options.times), events_(address()), fabric_(options.make_fabric(events_)),
       core_(*fabric_, options.self_address, static_cast<uint64_t>(times_.transfer.count()),
             static_cast<uint64_t>(times_.retry.count()), options.limits) {
     set_down_handler([this](const caf::down_msg& news) { client_down(news); });

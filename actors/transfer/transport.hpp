@@ -18,8 +18,8 @@ struct transport_options {
   address self_address; ///< role::transport
   timing times;
   transport_limits limits;
-  /// Makes the node's fabric, which reports to the events given. Called once, before `spawn_transport` returns, in its thread:
-  /// the place to register the node's pools. May throw `failure`.
+  /// Makes the node's fabric, which reports to the events given. Called once, before `spawn_transport` returns, in its
+  /// thread: the place to register the node's pools. May throw `failure`.
   std::function<std::unique_ptr<transport::fabric>(transport::fabric_events&)> make_fabric;
 };
 

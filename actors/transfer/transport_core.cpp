@@ -25,7 +25,8 @@ transport_core::transport_core(transport::fabric& fabric, address self, uint64_t
                                transport_limits limits)
   : fabric_(fabric), self_(self), transfer_ns_(transfer_ns), retry_ns_(retry_ns), limits_(limits) {}
 
-// -- membership ---------------------------------------------------------------------------------------------------------------
+// -- membership
+// ---------------------------------------------------------------------------------------------------------------
 
 void transport_core::peer_up(const address& who, uint64_t now) {
   auto& seen = seen_[{who.kind, who.index}];
@@ -74,7 +75,8 @@ transport_core::lane_of_peer& transport_core::peer(uint32_t node) {
   return it;
 }
 
-// -- clients ------------------------------------------------------------------------------------------------------------------
+// -- clients
+// ------------------------------------------------------------------------------------------------------------------
 
 std::optional<uint32_t> transport_core::attach(transport_client client) {
   assert(client != 0);
@@ -107,17 +109,15 @@ void transport_core::client_gone(transport_client client, uint64_t now) {
 
 void transport_core::move(transport_client client, const move_blocks& work, uint64_t now) {
   auto bytes = transport::total_bytes(work.pieces);
-  auto refuse = [&](errc code, std::string why) {
-    tell(client, moved{work.id, make_status(code, std::move(why)), 0});
-  };
+  auto refuse = [&](errc code, std::string why) { tell(client, moved{work.id, make_status(code, std::move(why)), 0}); };
   if (by_client_.contains({client, work.id}))
     return refuse(errc::invalid_argument, "transfer " + std::to_string(work.id) + " of this client is still open");
   if (gone(work.peer))
     return refuse(errc::peer_lost, name_of(work.peer) + " is gone");
   auto& to = peer(work.peer.node);
   if (to.queue.size() >= limits_.queued_max)
-    return refuse(errc::exhausted, std::to_string(limits_.queued_max) + " transfers to "
-                                     + node_name(work.peer.node) + " are waiting, the most allowed");
+    return refuse(errc::exhausted, std::to_string(limits_.queued_max) + " transfers to " + node_name(work.peer.node)
+                                     + " are waiting, the most allowed");
   auto number = ++numbers_;
   auto added = job{};
   added.client = client;
@@ -155,7 +155,8 @@ void transport_core::fence(transport_client client, const fence_node& what, uint
   answer_fences();
 }
 
-// -- between the nodes --------------------------------------------------------------------------------------------------------
+// -- between the nodes
+// --------------------------------------------------------------------------------------------------------
 
 void transport_core::hello(const fabric_hello& news, uint64_t now) {
   if (news.from.kind != role::transport || news.from.node == self_.node)
@@ -174,7 +175,8 @@ void transport_core::hello_ack(const fabric_hello_ack& news) {
     at->second.link->hello_ack(news);
 }
 
-// -- from the fabric ----------------------------------------------------------------------------------------------------------
+// -- from the fabric
+// ----------------------------------------------------------------------------------------------------------
 
 void transport_core::completed(const fabric_completed& news, uint64_t now) {
   auto at = jobs_.find(news.id);
@@ -190,7 +192,8 @@ void transport_core::completed(const fabric_completed& news, uint64_t now) {
     finish(news.id, {}, news.bytes);
   else if (gone(work.peer))
     finish(news.id, make_status(errc::peer_lost, name_of(work.peer) + " is gone"));
-  else if (work.late && news.outcome.code == errc::cancelled && (work.work.op == transport::direction::read || !to.link))
+  else if (work.late && news.outcome.code == errc::cancelled
+           && (work.work.op == transport::direction::read || !to.link))
     finish(news.id, make_status(errc::timed_out, news.outcome.context));
   else if (work.work.op == transport::direction::write && to.link && !refused)
     settle_failed_write(news.id, news.outcome, now);
@@ -230,7 +233,8 @@ void transport_core::tick(uint64_t now) {
   answer_fences();
 }
 
-// -- transfers ----------------------------------------------------------------------------------------------------------------
+// -- transfers
+// ----------------------------------------------------------------------------------------------------------------
 
 void transport_core::post_ready(uint32_t node, uint64_t now) {
   auto& to = peer(node);
@@ -303,11 +307,10 @@ void transport_core::overdue(uint64_t number, job& work, uint64_t now) {
   auto node = work.peer.node;
   switch (work.at) {
   case phase::queued:
-    return finish(number, make_status(errc::exhausted, "did not start within its deadline: the link to " + node_name(node)
-                                                         + " is not up, or other transfers took its time"));
-  case phase::posted:
-    work.late = true;
-    return end_early(number, work, now);
+    return finish(number,
+                  make_status(errc::exhausted, "did not start within its deadline: the link to " + node_name(node)
+                                                 + " is not up, or other transfers took its time"));
+  case phase::posted: work.late = true; return end_early(number, work, now);
   case phase::ending:
     // A copy within the process ends by itself.
     if (auto& to = peer(node); to.link && !work.fence_used) {
@@ -317,7 +320,8 @@ void transport_core::overdue(uint64_t number, job& work, uint64_t now) {
     }
     return;
   case phase::proving:
-    return finish(number, make_status(errc::timed_out, node_name(node) + " did not confirm that a failed write is over"));
+    return finish(number,
+                  make_status(errc::timed_out, node_name(node) + " did not confirm that a failed write is over"));
   }
 }
 

@@ -34,8 +34,8 @@ struct transport_output {
   std::variant<to_client, to_peer> what;
 };
 
-/// What a transport actor decides: which transfers go when, when one has failed, when a peer is fenced. Pure but for its calls
-/// on the fabric; owned by the transport actor. Times in ns.
+/// What a transport actor decides: which transfers go when, when one has failed, when a peer is fenced. Pure but for
+/// its calls on the fabric; owned by the transport actor. Times in ns.
 ///
 /// How a transfer ends, and what that proves about remote memory:
 ///  - ok: a read is here; a write has left local memory (its delivery is proven by its immediate alone);
@@ -43,9 +43,9 @@ struct transport_output {
 ///  - `invalid_argument`: refused, it never started;
 ///  - `cancelled`: on request or because the link was renewed; nothing of it can land any more;
 ///  - `timed_out`, `peer_lost`: a read touches nothing any more; a write may still land, if its target lives.
-/// A write that failed on the fabric is not reported at once: the link is renewed, and when the other side has fenced its half
-/// it ends as `cancelled`. Only if that takes longer than `transfer_ns` it ends as `timed_out`. Cancelling a write that was
-/// posted does not stop it: it ends as it would have, which is soon, and is worth more than a fence.
+/// A write that failed on the fabric is not reported at once: the link is renewed, and when the other side has fenced
+/// its half it ends as `cancelled`. Only if that takes longer than `transfer_ns` it ends as `timed_out`. Cancelling a
+/// write that was posted does not stop it: it ends as it would have, which is soon, and is worth more than a fence.
 class transport_core {
 public:
   transport_core(transport::fabric& fabric, address self, uint64_t transfer_ns, uint64_t retry_ns,
@@ -139,7 +139,7 @@ private:
   uint64_t numbers_ = 0;
   std::map<uint64_t, job> jobs_; // by number, which is also the fabric's id
   std::map<std::pair<transport_client, uint64_t>, uint64_t> by_client_;
-  std::map<uint32_t, lane_of_peer> peers_; // by node
+  std::map<uint32_t, lane_of_peer> peers_;             // by node
   std::map<std::pair<role, uint32_t>, uint64_t> gone_; // highest incarnation known to be gone, by place
   std::map<std::pair<role, uint32_t>, uint64_t> seen_; // highest incarnation known, by place
   std::vector<fence_wait> fence_waits_;
