@@ -44,7 +44,8 @@ public:
   void wait_for(uint64_t count) {
     auto lock = std::unique_lock{mutex_};
     if (!changed_.wait_for(lock, patience, [&] { return count_ >= count; }))
-      throw failure{errc::timed_out, fmt::format("{} of {} transfers completed within {} s", count_, count, patience.count())};
+      throw failure{errc::timed_out,
+                    fmt::format("{} of {} transfers completed within {} s", count_, count, patience.count())};
     if (!first_error_.ok())
       throw failure{first_error_.code, first_error_.context};
     count_ = 0;
@@ -60,7 +61,8 @@ private:
 double gigabytes_per_second(uint64_t bytes, const std::function<void()>& work) {
   auto begin = std::chrono::steady_clock::now();
   work();
-  return static_cast<double>(bytes) / std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / 1e9;
+  return static_cast<double>(bytes) / std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()
+         / 1e9;
 }
 
 double median(std::vector<double> values) {
@@ -72,7 +74,8 @@ void check(const bench_options& options) {
   for (auto bytes : options.sizes)
     if (bytes == 0 || bytes > options.pool_bytes)
       throw failure{errc::invalid_argument,
-                    fmt::format("a transfer of {} bytes does not fit the pool of {}; use sizes from 1 to the pool's", bytes, options.pool_bytes)};
+                    fmt::format("a transfer of {} bytes does not fit the pool of {}; use sizes from 1 to the pool's",
+                                bytes, options.pool_bytes)};
   if (options.runs == 0)
     throw failure{errc::invalid_argument, "0 runs measure nothing; use 1 or more"};
 }
@@ -230,7 +233,9 @@ bench_result bench_local(const bench_options& options) {
       for_pieces(options.pool_bytes, size,
                  [&](uint64_t at) { std::memcpy(pools[1].bytes().data() + at, pools[0].bytes().data() + at, size); });
     },
-    [&](uint64_t size, direction op) { move_pool(*own, events, options, size, {0, op, self_peer, from, to, {}, {}}); });
+    [&](uint64_t size, direction op) {
+      move_pool(*own, events, options, size, {0, op, self_peer, from, to, {}, {}});
+    });
   return result;
 }
 

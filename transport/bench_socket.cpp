@@ -21,7 +21,8 @@ namespace {
 constexpr uint64_t text_bytes_max = 64 << 10;
 
 [[noreturn]] void refuse(std::string_view doing, int error) {
-  throw failure{errc::io_error, fmt::format("{}: {}", doing, error == 0 ? "the other process ended" : std::strerror(error))};
+  throw failure{errc::io_error,
+                fmt::format("{}: {}", doing, error == 0 ? "the other process ended" : std::strerror(error))};
 }
 
 sockaddr_in address_of(const std::string& host, uint16_t port) {
@@ -96,7 +97,8 @@ void stream_socket::send_text(const std::string& text) {
 std::string stream_socket::receive_text() {
   auto bytes = receive_word();
   if (bytes > text_bytes_max)
-    throw failure{errc::corrupt, fmt::format("a text of {} bytes was announced, at most {} are allowed", bytes, text_bytes_max)};
+    throw failure{errc::corrupt,
+                  fmt::format("a text of {} bytes was announced, at most {} are allowed", bytes, text_bytes_max)};
   auto text = std::string(bytes, '\0');
   receive(std::as_writable_bytes(std::span{text}));
   return text;

@@ -8,7 +8,8 @@
 
 namespace perigee::transport {
 
-/// A blocking stream socket. Everything throws `failure` (`io_error`) when the other side is gone or the system refuses.
+/// A blocking stream socket. Everything throws `failure` (`io_error`) when the other side is gone or the system
+/// refuses.
 class stream_socket {
 public:
   stream_socket() noexcept = default;

@@ -10,14 +10,17 @@ namespace perigee::transport {
 status ledger::open(uint64_t id, region_id local) {
   auto lock = std::lock_guard{mutex_};
   if (outstanding_ >= transfers_max_)
-    return {errc::exhausted, fmt::format("transfer {}: {} transfers are outstanding, which is the limit; post it again after one completed", id,
-                                         outstanding_)};
+    return {
+      errc::exhausted,
+      fmt::format("transfer {}: {} transfers are outstanding, which is the limit; post it again after one completed",
+                  id, outstanding_)};
   ++outstanding_;
   ++users_[local];
   return {};
 }
 
-void ledger::close(fabric_events& events, const transfer& work, const status& result, uint64_t bytes, bool by_provider) {
+void ledger::close(fabric_events& events, const transfer& work, const status& result, uint64_t bytes,
+                   bool by_provider) {
   {
     auto lock = std::lock_guard{mutex_};
     auto user = users_.find(work.local);

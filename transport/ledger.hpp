@@ -31,8 +31,8 @@ public:
 private:
   const uint32_t transfers_max_;
   mutable std::mutex mutex_;
-  uint32_t outstanding_ = 0;                             // guarded by mutex_
-  std::unordered_map<region_id, uint32_t> users_;        // guarded by mutex_; no zero entries
+  uint32_t outstanding_ = 0;                      // guarded by mutex_
+  std::unordered_map<region_id, uint32_t> users_; // guarded by mutex_; no zero entries
   std::atomic<uint64_t> provider_bytes_ = 0;
   std::atomic<uint64_t> copied_bytes_ = 0;
   std::atomic<uint64_t> failed_transfers_ = 0;

@@ -17,8 +17,8 @@
 
 namespace perigee::transport {
 
-/// Commands on their way to one thread, which sleeps in poll(2) on `wait_fd`. Any thread may push, one takes. What bounds it is
-/// the limit on posted transfers that the fabric in front of it keeps.
+/// Commands on their way to one thread, which sleeps in poll(2) on `wait_fd`. Any thread may push, one takes. What
+/// bounds it is the limit on posted transfers that the fabric in front of it keeps.
 template <class Command>
 class mailbox {
 public:

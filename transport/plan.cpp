@@ -35,7 +35,8 @@ std::vector<piece> merged(std::vector<piece> pieces) {
 uint64_t total_bytes(const std::vector<piece>& pieces) noexcept {
   auto sum = uint64_t{0};
   for (const auto& part : pieces)
-    sum = part.bytes > std::numeric_limits<uint64_t>::max() - sum ? std::numeric_limits<uint64_t>::max() : sum + part.bytes;
+    sum =
+      part.bytes > std::numeric_limits<uint64_t>::max() - sum ? std::numeric_limits<uint64_t>::max() : sum + part.bytes;
   return sum;
 }
 
@@ -45,8 +46,9 @@ status check_transfer(const transfer& work, uint64_t local_bytes) {
   for (auto i = size_t{0}; i < work.pieces.size(); ++i) {
     const auto& part = work.pieces[i];
     auto complain = [&](std::string_view side, uint64_t offset, uint64_t size) -> status {
-      return {errc::invalid_argument, fmt::format("transfer {}: piece {} covers {} bytes from {}, but the {} region has {} bytes", work.id, i,
-                                                  part.bytes, offset, side, size)};
+      return {errc::invalid_argument,
+              fmt::format("transfer {}: piece {} covers {} bytes from {}, but the {} region has {} bytes", work.id, i,
+                          part.bytes, offset, side, size)};
     };
     if (!inside(part.local_offset, part.bytes, local_bytes))
       return complain("local", part.local_offset, local_bytes);

@@ -8,11 +8,12 @@ namespace perigee::transport {
 /// Sum over a gather list; saturates instead of wrapping.
 uint64_t total_bytes(const std::vector<piece>& pieces) noexcept;
 
-/// Whether every piece lies inside both regions, and whether `work` asks for something that exists. `local_bytes` is the size
-/// of the local region.
+/// Whether every piece lies inside both regions, and whether `work` asks for something that exists. `local_bytes` is
+/// the size of the local region.
 status check_transfer(const transfer& work, uint64_t local_bytes);
 
-/// Walks a gather list in pieces of a bounded size. Neighbours that touch in both memories count as one, empty pieces as none.
+/// Walks a gather list in pieces of a bounded size. Neighbours that touch in both memories count as one, empty pieces
+/// as none.
 class piece_cursor {
 public:
   explicit piece_cursor(std::vector<piece> pieces);

@@ -26,14 +26,16 @@ pool_memory::pool_memory(size_t bytes) {
   if (bytes == 0)
     return;
   auto refuse = [&](int error) {
-    throw failure{errc::exhausted, fmt::format("cannot map {} MiB of memory for a pool: {}; use a smaller pool or free memory",
-                                               (bytes + (1u << 20) - 1) >> 20, std::strerror(error))};
+    throw failure{errc::exhausted,
+                  fmt::format("cannot map {} MiB of memory for a pool: {}; use a smaller pool or free memory",
+                              (bytes + (1u << 20) - 1) >> 20, std::strerror(error))};
   };
   if (bytes > std::numeric_limits<size_t>::max() / 4)
     refuse(ENOMEM);
   // One alignment more than needed; what sticks out in front and behind is given back.
   auto size = mapped_bytes(bytes);
-  auto* raw = mmap(nullptr, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  auto* raw =
+    mmap(nullptr, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED)
     refuse(errno);
   auto* start = static_cast<std::byte*>(raw);

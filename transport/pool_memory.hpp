@@ -6,8 +6,9 @@
 
 namespace perigee::transport {
 
-/// Zeroed memory for a pool of KV blocks: anonymous pages that start on a huge-page boundary and ask for huge pages, because the
-/// page size decides how fast another process or device reaches them. Freed with the object. Pages are taken at first touch.
+/// Zeroed memory for a pool of KV blocks: anonymous pages that start on a huge-page boundary and ask for huge pages,
+/// because the page size decides how fast another process or device reaches them. Freed with the object. Pages are
+/// taken at first touch.
 class pool_memory {
 public:
   static constexpr size_t alignment = size_t{2} << 20;

@@ -11,9 +11,10 @@
 #include <string>
 #include <vector>
 
-/// The suite that every fabric passes, the simulated one as well as the real ones (DESIGN: a simulated edge that is kinder than
-/// the real one is a bug). A new kind of fabric derives a `fabric_world`, which must be default-constructible, and writes
-/// `FABRIC_CONFORMANCE("name", its_world)` in one source file of an executable that links these cases.
+/// The suite that every fabric passes, the simulated one as well as the real ones (DESIGN: a simulated edge that is
+/// kinder than the real one is a bug). A new kind of fabric derives a `fabric_world`, which must be
+/// default-constructible, and writes `FABRIC_CONFORMANCE("name", its_world)` in one source file of an executable that
+/// links these cases.
 namespace perigee::testing {
 
 /// Remembers what a fabric reported. Any thread.
@@ -75,7 +76,8 @@ public:
   virtual std::string address() = 0;
   virtual transport::remote_region memory() = 0;
   virtual void connect(const std::string& address) = 0;
-  /// From now on it writes its memory to the start of `target`, again and again, each time with the next immediate from 1 on.
+  /// From now on it writes its memory to the start of `target`, again and again, each time with the next immediate from
+  /// 1 on.
   virtual void write_forever(const transport::remote_region& target) = 0;
   /// It does nothing more until `resume`, wherever it stands: in the middle of a transfer, if it can be caught there.
   virtual void stop() = 0;
@@ -97,7 +99,8 @@ public:
 
   virtual std::unique_ptr<fabric_party> party(size_t bytes, std::byte fill) = 0;
 
-  /// Lets time pass until `done()` or until the world's patience, some seconds of its time, is over. Returns whether it is done.
+  /// Lets time pass until `done()` or until the world's patience, some seconds of its time, is over. Returns whether it
+  /// is done.
   virtual bool pump(const std::function<bool()>& done) = 0;
 
 protected:
@@ -144,36 +147,39 @@ void a_silent_target_ends_by_fence(fabric_world& world);
 
 } // namespace perigee::testing
 
-#define PERIGEE_FABRIC_CASE(label, world_type, text, function)                                                                   \
-  TEST_CASE("fabric, " label ": " text) {                                                                                        \
-    auto world = world_type{};                                                                                                   \
-    perigee::testing::fabric_cases::function(world);                                                                             \
+#define PERIGEE_FABRIC_CASE(label, world_type, text, function)                                                         \
+  TEST_CASE("fabric, " label ": " text) {                                                                              \
+    auto world = world_type{};                                                                                         \
+    perigee::testing::fabric_cases::function(world);                                                                   \
   }
 
-#define FABRIC_CONFORMANCE(label, W)                                                                                             \
-  PERIGEE_FABRIC_CASE(label, W, "writes and reads move exactly the bytes of their gather list",                                  \
-                      writes_and_reads_move_exactly_the_gather_list)                                                             \
-  PERIGEE_FABRIC_CASE(label, W, "an immediate is reported after all bytes of its write, once", an_immediate_follows_its_bytes)   \
-  PERIGEE_FABRIC_CASE(label, W, "a transfer of nothing completes, with and without an immediate",                                \
-                      transfers_of_nothing_complete)                                                                             \
-  PERIGEE_FABRIC_CASE(label, W, "many transfers in flight complete once each", many_transfers_in_flight_complete_once_each)      \
-  PERIGEE_FABRIC_CASE(label, W, "three processes write and read each other's memory at once", three_talk_all_to_all)             \
-  PERIGEE_FABRIC_CASE(label, W, "a transfer to oneself is a copy", transfers_to_oneself_are_copies)                              \
-  PERIGEE_FABRIC_CASE(label, W, "a transfer posted before connect runs after it", a_post_waits_for_connect)                      \
-  PERIGEE_FABRIC_CASE(label, W, "a full queue refuses what is too much and keeps the rest", a_full_queue_refuses)                \
-  PERIGEE_FABRIC_CASE(label, W, "bytes and failures are counted", bytes_and_failures_are_counted)                                \
-  PERIGEE_FABRIC_CASE(label, W, "calls about what does not exist throw", bad_calls_throw)                                        \
-  PERIGEE_FABRIC_CASE(label, W, "a transfer outside a region is refused, others go on", ranges_are_checked)                      \
-  PERIGEE_FABRIC_CASE(label, W, "a wrong key fails and writes nothing, other peers go on", a_wrong_key_fails_alone)              \
-  PERIGEE_FABRIC_CASE(label, W, "a deregistered region is out of reach", a_deregistered_region_is_out_of_reach)                  \
-  PERIGEE_FABRIC_CASE(label, W, "a transfer cancelled while it waits never lands", a_cancelled_transfer_never_lands)             \
-  PERIGEE_FABRIC_CASE(label, W, "a cancelled running transfer completes once and writes nothing afterwards",                     \
-                      a_running_transfer_may_be_cancelled)                                                                       \
-  PERIGEE_FABRIC_CASE(label, W, "a fence completes what is queued, then reports", a_fence_ends_what_is_queued)                   \
-  PERIGEE_FABRIC_CASE(label, W, "a fence completes what runs, then reports", a_fence_ends_what_runs)                             \
-  PERIGEE_FABRIC_CASE(label, W, "a dead peer harms no other", a_dead_peer_harms_no_other)                                        \
-  PERIGEE_FABRIC_CASE(label, W, "a restarted peer is a new one", a_restarted_peer_is_a_new_one)                                  \
-  PERIGEE_FABRIC_CASE(label, W, "a write that comes late never lands after the fence", a_late_write_never_lands_after_the_fence) \
-  PERIGEE_FABRIC_CASE(label, W, "a writer that dies half way leaves no arrival behind",                                          \
-                      a_writer_that_dies_half_way_leaves_no_arrival)                                                             \
+#define FABRIC_CONFORMANCE(label, W)                                                                                   \
+  PERIGEE_FABRIC_CASE(label, W, "writes and reads move exactly the bytes of their gather list",                        \
+                      writes_and_reads_move_exactly_the_gather_list)                                                   \
+  PERIGEE_FABRIC_CASE(label, W, "an immediate is reported after all bytes of its write, once",                         \
+                      an_immediate_follows_its_bytes)                                                                  \
+  PERIGEE_FABRIC_CASE(label, W, "a transfer of nothing completes, with and without an immediate",                      \
+                      transfers_of_nothing_complete)                                                                   \
+  PERIGEE_FABRIC_CASE(label, W, "many transfers in flight complete once each",                                         \
+                      many_transfers_in_flight_complete_once_each)                                                     \
+  PERIGEE_FABRIC_CASE(label, W, "three processes write and read each other's memory at once", three_talk_all_to_all)   \
+  PERIGEE_FABRIC_CASE(label, W, "a transfer to oneself is a copy", transfers_to_oneself_are_copies)                    \
+  PERIGEE_FABRIC_CASE(label, W, "a transfer posted before connect runs after it", a_post_waits_for_connect)            \
+  PERIGEE_FABRIC_CASE(label, W, "a full queue refuses what is too much and keeps the rest", a_full_queue_refuses)      \
+  PERIGEE_FABRIC_CASE(label, W, "bytes and failures are counted", bytes_and_failures_are_counted)                      \
+  PERIGEE_FABRIC_CASE(label, W, "calls about what does not exist throw", bad_calls_throw)                              \
+  PERIGEE_FABRIC_CASE(label, W, "a transfer outside a region is refused, others go on", ranges_are_checked)            \
+  PERIGEE_FABRIC_CASE(label, W, "a wrong key fails and writes nothing, other peers go on", a_wrong_key_fails_alone)    \
+  PERIGEE_FABRIC_CASE(label, W, "a deregistered region is out of reach", a_deregistered_region_is_out_of_reach)        \
+  PERIGEE_FABRIC_CASE(label, W, "a transfer cancelled while it waits never lands", a_cancelled_transfer_never_lands)   \
+  PERIGEE_FABRIC_CASE(label, W, "a cancelled running transfer completes once and writes nothing afterwards",           \
+                      a_running_transfer_may_be_cancelled)                                                             \
+  PERIGEE_FABRIC_CASE(label, W, "a fence completes what is queued, then reports", a_fence_ends_what_is_queued)         \
+  PERIGEE_FABRIC_CASE(label, W, "a fence completes what runs, then reports", a_fence_ends_what_runs)                   \
+  PERIGEE_FABRIC_CASE(label, W, "a dead peer harms no other", a_dead_peer_harms_no_other)                              \
+  PERIGEE_FABRIC_CASE(label, W, "a restarted peer is a new one", a_restarted_peer_is_a_new_one)                        \
+  PERIGEE_FABRIC_CASE(label, W, "a write that comes late never lands after the fence",                                 \
+                      a_late_write_never_lands_after_the_fence)                                                        \
+  PERIGEE_FABRIC_CASE(label, W, "a writer that dies half way leaves no arrival behind",                                \
+                      a_writer_that_dies_half_way_leaves_no_arrival)                                                   \
   PERIGEE_FABRIC_CASE(label, W, "transfers with a silent target end by the fence", a_silent_target_ends_by_fence)

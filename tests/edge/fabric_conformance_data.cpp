@@ -16,7 +16,8 @@ void writes_and_reads_move_exactly_the_gather_list(fabric_world& world) {
   auto expected = b.memory;
   auto pair = join(a, b);
   // Odd offsets and sizes, neighbours that touch, an empty one, one larger than a provider's piece.
-  auto list = std::vector<piece>{{3, 4095, 5}, {8, 4100, 1000}, {MiB, 70001, 0}, {2 * MiB - 1, MiB + 7, 2 * MiB - 9}, {77, 1, 1}};
+  auto list =
+    std::vector<piece>{{3, 4095, 5}, {8, 4100, 1000}, {MiB, 70001, 0}, {2 * MiB - 1, MiB + 7, 2 * MiB - 9}, {77, 1, 1}};
   for (const auto& one : list)
     std::memcpy(expected.data() + one.remote_offset, a.memory.data() + one.local_offset, one.bytes);
   a->post(write_to(1, a, pair.there, b.remote(), list, 1));
@@ -55,7 +56,8 @@ void an_immediate_follows_its_bytes(fabric_world& world) {
     auto bytes = bytes_of(i);
     auto half = bytes / 2;
     // The second half first, so that the list cannot be merged.
-    a->post(write_to(i, a, pair.there, b.remote(), {{i * slot + half, i * slot + half, bytes - half}, {i * slot, i * slot, half}}, i));
+    a->post(write_to(i, a, pair.there, b.remote(),
+                     {{i * slot + half, i * slot + half, bytes - half}, {i * slot, i * slot, half}}, i));
   }
   REQUIRE(world.pump([&] { return b.log.arrivals().size() >= transfers && a.log.completions().size() >= transfers; }));
   CHECK_EQ(early.load(), 0);
@@ -148,7 +150,8 @@ void three_talk_all_to_all(fabric_world& world) {
       CHECK(equal(part(*sides[i], 0, zone), part(*sides[j], (1 + i) * zone, zone)));
       CHECK(equal(part(*sides[i], 0, zone), part(*sides[j], (4 + i) * zone, zone)));
       auto all = sides[i]->log.arrivals();
-      CHECK_EQ(std::count_if(all.begin(), all.end(), [&](const auto& what) { return what.from == peers[i][j]; }), rounds);
+      CHECK_EQ(std::count_if(all.begin(), all.end(), [&](const auto& what) { return what.from == peers[i][j]; }),
+               rounds);
     }
   }
 }
@@ -204,7 +207,8 @@ void a_full_queue_refuses(fabric_world& world) {
     a->post(write_to(id, a, there, b.remote(), {{0, 0, 8}}, 1));
   REQUIRE(world.pump([&] { return a.log.completed_times(too_many) == 1; }));
   auto refused = a.log.completions();
-  CHECK(std::all_of(refused.begin(), refused.end(), [](const auto& done) { return done.result.code == errc::exhausted; }));
+  CHECK(
+    std::all_of(refused.begin(), refused.end(), [](const auto& done) { return done.result.code == errc::exhausted; }));
   auto accepted = too_many - refused.size();
   CHECK_GE(accepted, 64);
   b->connect(back, a->local_address(there));

@@ -297,7 +297,8 @@ void a_writer_that_dies_half_way_leaves_no_arrival(fabric_world& world) {
   auto out_of_order = 0;
   a.log.on_arrival = [&](const fabric_log::arrival& what) {
     out_of_order += what.immediate != ++last;
-    if (!all_are(std::span{a.memory}.last(KiB), std::byte{0xaa}) || !all_are(std::span{a.memory}.first(KiB), std::byte{0xaa}))
+    if (!all_are(std::span{a.memory}.last(KiB), std::byte{0xaa})
+        || !all_are(std::span{a.memory}.first(KiB), std::byte{0xaa}))
       ++out_of_order;
   };
   auto writer = world.party(bytes, std::byte{0xaa});

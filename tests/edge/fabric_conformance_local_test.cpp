@@ -14,8 +14,8 @@ namespace {
 class local_party final : public fabric_party {
 public:
   local_party(const std::shared_ptr<transport::local_network>& network, size_t bytes, std::byte fill)
-    : memory_(bytes, fill), fabric_(transport::make_local_fabric(network, writer_)), region_(fabric_->register_memory(memory_)),
-      peer_(fabric_->open_peer("test")) {}
+    : memory_(bytes, fill), fabric_(transport::make_local_fabric(network, writer_)),
+      region_(fabric_->register_memory(memory_)), peer_(fabric_->open_peer("test")) {}
 
   ~local_party() override {
     kill();

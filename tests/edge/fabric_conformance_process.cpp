@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other process of the libfabric conformance suite: PROVIDER BYTES FILL. It prints "ADDRESS KEY BASE" and obeys the lines
-// "connect ADDRESS" and "write KEY BASE BYTES"; it ends with its standard input or its parent.
+// The other process of the libfabric conformance suite: PROVIDER BYTES FILL. It prints "ADDRESS KEY BASE" and obeys the
+// lines "connect ADDRESS" and "write KEY BASE BYTES"; it ends with its standard input or its parent.
 #include "tests/edge/fabric_conformance_writer.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/pool_memory.hpp"

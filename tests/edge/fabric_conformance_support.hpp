@@ -33,13 +33,14 @@ inline transport::peer_id join(fabric_side& a, fabric_party& b) {
 }
 
 /// A write of `from`'s memory to `to`'s.
-inline transport::transfer write_to(uint64_t id, const fabric_side& from, transport::peer_id peer, const transport::remote_region& to,
-                                    std::vector<transport::piece> pieces, std::optional<uint32_t> immediate = {}) {
+inline transport::transfer write_to(uint64_t id, const fabric_side& from, transport::peer_id peer,
+                                    const transport::remote_region& to, std::vector<transport::piece> pieces,
+                                    std::optional<uint32_t> immediate = {}) {
   return {id, transport::direction::write, peer, from.region, to, std::move(pieces), immediate};
 }
 
-inline transport::transfer read_from(uint64_t id, const fabric_side& to, transport::peer_id peer, const transport::remote_region& from,
-                                     std::vector<transport::piece> pieces) {
+inline transport::transfer read_from(uint64_t id, const fabric_side& to, transport::peer_id peer,
+                                     const transport::remote_region& from, std::vector<transport::piece> pieces) {
   return {id, transport::direction::read, peer, to.region, from, std::move(pieces), {}};
 }
 

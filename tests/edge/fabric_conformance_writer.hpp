@@ -8,8 +8,8 @@
 
 namespace perigee::testing {
 
-/// Writes a region to a target over and over, a few transfers in flight, until it is told to end or a transfer fails. Can be
-/// stopped where it stands: its fabric's thread is then held in an event.
+/// Writes a region to a target over and over, a few transfers in flight, until it is told to end or a transfer fails.
+/// Can be stopped where it stands: its fabric's thread is then held in an event.
 class relentless_writer final : public transport::fabric_events {
 public:
   void completed(uint64_t, status result, uint64_t) override {
@@ -23,7 +23,8 @@ public:
   void fenced(transport::peer_id) override {}
 
   /// Returns when there is nothing more to do. `fabric` reports to this object.
-  void run(transport::fabric& fabric, transport::peer_id peer, transport::region_id region, const transport::remote_region& target) {
+  void run(transport::fabric& fabric, transport::peer_id peer, transport::region_id region,
+           const transport::remote_region& target) {
     for (auto n = uint32_t{1};; ++n) {
       {
         auto lock = std::unique_lock{mutex_};

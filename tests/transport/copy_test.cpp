@@ -9,8 +9,8 @@ using namespace perigee::transport;
 
 TEST_CASE("copy: small and streamed copies move every byte and no other, at any alignment") {
   constexpr auto margin = size_t{130};
-  for (auto bytes : {size_t{0}, size_t{1}, size_t{63}, size_t{4096}, streaming_bytes_min - 1, streaming_bytes_min, streaming_bytes_min + 1,
-                     2 * streaming_bytes_min + 77})
+  for (auto bytes : {size_t{0}, size_t{1}, size_t{63}, size_t{4096}, streaming_bytes_min - 1, streaming_bytes_min,
+                     streaming_bytes_min + 1, 2 * streaming_bytes_min + 77})
     for (auto shift : {size_t{0}, size_t{1}, size_t{63}, size_t{64}}) {
       CAPTURE(bytes);
       CAPTURE(shift);

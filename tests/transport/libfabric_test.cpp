@@ -69,7 +69,8 @@ TEST_CASE("libfabric: without an order of writes the last piece waits for the ot
   constexpr auto bytes = size_t{300000};
   for (auto trusted : {false, true}) {
     CAPTURE(trusted);
-    auto options = libfabric_options{.piece_bytes_max = 4096, .window_bytes = 16384, .window_pieces = 3, .trust_order = trusted};
+    auto options =
+      libfabric_options{.piece_bytes_max = 4096, .window_bytes = 16384, .window_pieces = 3, .trust_order = trusted};
     auto from = std::vector<std::byte>(bytes, std::byte{1});
     auto to = std::vector<std::byte>(bytes);
     auto a_events = counter{};
@@ -84,7 +85,13 @@ TEST_CASE("libfabric: without an order of writes the last piece waits for the ot
     a->connect(there, b->local_address(back));
     b->connect(back, a->local_address(there));
     for (auto id = uint64_t{0}; id < 20; ++id)
-      a->post({id, direction::write, there, source, target, {{id * 15000, id * 15000, 7000}, {id * 15000 + 7000, id * 15000 + 7000, 8000}}, 1});
+      a->post({id,
+               direction::write,
+               there,
+               source,
+               target,
+               {{id * 15000, id * 15000, 7000}, {id * 15000 + 7000, id * 15000 + 7000, 8000}},
+               1});
     REQUIRE(a_events.wait_for(a_events.completions, 20));
     REQUIRE(b_events.wait_for(b_events.arrivals, 20));
     CHECK_EQ(a_events.failures, 0);

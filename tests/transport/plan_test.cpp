@@ -40,7 +40,8 @@ TEST_CASE("plan: pieces are cut at the bound and cover every byte in order") {
 TEST_CASE("plan: ranges are checked without wrapping around") {
   constexpr auto most = ~uint64_t{0};
   CHECK(check_transfer(over({{0, 0, 500}, {499, 999, 1}, {500, 1000, 0}}), 500).ok());
-  for (const auto& wrong : {piece{0, 0, 501}, piece{500, 0, 1}, piece{0, 1000, 1}, piece{0, most, 2}, piece{most, 0, 2}, piece{1, 1, most}}) {
+  for (const auto& wrong : {piece{0, 0, 501}, piece{500, 0, 1}, piece{0, 1000, 1}, piece{0, most, 2}, piece{most, 0, 2},
+                            piece{1, 1, most}}) {
     auto result = check_transfer(over({{0, 0, 1}, wrong}), 500);
     CHECK_EQ(result.code, errc::invalid_argument);
     CHECK(result.context.find("piece 1") != std::string::npos);

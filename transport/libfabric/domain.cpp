@@ -23,8 +23,9 @@ constexpr size_t immediate_bytes = 4;
 constexpr size_t receives = 64;
 constexpr size_t sends = 512;
 
-/// Settings of the provider that only its environment offers, where the user has not chosen. We send no messages, but the
-/// provider keeps message buffers per endpoint: 69 MB as it comes, 3 MB so. Connections are looked at more often than every 10 ms.
+/// Settings of the provider that only its environment offers, where the user has not chosen. We send no messages, but
+/// the provider keeps message buffers per endpoint: 69 MB as it comes, 3 MB so. Connections are looked at more often
+/// than every 10 ms.
 void choose_defaults() {
   static auto once = std::once_flag{};
   std::call_once(once, [] {
@@ -57,12 +58,14 @@ info_handle find(const libfabric_options& options) {
   // Shared memory knows no interfaces.
   auto with_host = !options.host.empty() && options.provider.find("shm") == std::string::npos;
   fi_info* found = nullptr;
-  auto result = fi_getinfo(api_version, with_host ? options.host.c_str() : nullptr, nullptr, with_host ? FI_SOURCE : 0, hints.get(), &found);
+  auto result = fi_getinfo(api_version, with_host ? options.host.c_str() : nullptr, nullptr, with_host ? FI_SOURCE : 0,
+                           hints.get(), &found);
   if (result != 0)
-    throw failure{result == -FI_ENODATA ? errc::not_found : errc::io_error,
-                  fmt::format("libfabric provider '{}' on host '{}' offers no reliable datagram endpoint with remote writes ({}); "
-                              "'fi_info -l' lists the providers of this machine, 'tcp;ofi_rxm' works everywhere",
-                              options.provider, options.host, fi_strerror(-result))};
+    throw failure{
+      result == -FI_ENODATA ? errc::not_found : errc::io_error,
+      fmt::format("libfabric provider '{}' on host '{}' offers no reliable datagram endpoint with remote writes ({}); "
+                  "'fi_info -l' lists the providers of this machine, 'tcp;ofi_rxm' works everywhere",
+                  options.provider, options.host, fi_strerror(-result))};
   return info_handle{found};
 }
 
@@ -71,8 +74,10 @@ info_handle find(const libfabric_options& options) {
 domain::domain(const libfabric_options& options) : options_(options), info_(find(options)), key_seed_(random_seed()) {
   const auto& limits = *info_->domain_attr;
   if (limits.cq_data_size < immediate_bytes)
-    throw failure{errc::unsupported, fmt::format("libfabric provider '{}' carries immediates of {} bytes, {} are needed; use another provider",
-                                                 options.provider, limits.cq_data_size, immediate_bytes)};
+    throw failure{
+      errc::unsupported,
+      fmt::format("libfabric provider '{}' carries immediates of {} bytes, {} are needed; use another provider",
+                  options.provider, limits.cq_data_size, immediate_bytes)};
   info_->tx_attr->size = std::min(info_->tx_attr->size, sends);
   info_->rx_attr->size = std::min(info_->rx_attr->size, receives);
   fid_fabric* fabric = nullptr;
@@ -104,9 +109,10 @@ bool domain::ordered_writes() const noexcept {
 
 std::string domain::describe() const {
   auto version = fi_version();
-  return fmt::format("libfabric {}.{} {} on {}: pieces of {} KiB, {} KiB in flight to a peer, writes {}", FI_MAJOR(version),
-                     FI_MINOR(version), info_->fabric_attr->prov_name, info_->domain_attr->name, options_.piece_bytes_max >> 10,
-                     options_.window_bytes >> 10, ordered_writes() ? "in order" : "in any order");
+  return fmt::format("libfabric {}.{} {} on {}: pieces of {} KiB, {} KiB in flight to a peer, writes {}",
+                     FI_MAJOR(version), FI_MINOR(version), info_->fabric_attr->prov_name, info_->domain_attr->name,
+                     options_.piece_bytes_max >> 10, options_.window_bytes >> 10,
+                     ordered_writes() ? "in order" : "in any order");
 }
 
 } // namespace perigee::transport

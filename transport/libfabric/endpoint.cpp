@@ -64,8 +64,9 @@ void endpoint::connect(std::string_view address) {
   auto at = address.find('@');
   auto provider = std::string_view{domain_.info()->fabric_attr->prov_name};
   if (at == std::string_view::npos || address.substr(0, at) != provider)
-    throw failure{errc::invalid_argument, fmt::format("the peer's address '{}' is none of provider '{}'; both sides need the same provider",
-                                                      address, provider)};
+    throw failure{errc::invalid_argument,
+                  fmt::format("the peer's address '{}' is none of provider '{}'; both sides need the same provider",
+                              address, provider)};
   auto digits = address.substr(at + 1);
   auto name = std::array<unsigned char, name_bytes_max>{};
   auto good = !digits.empty() && digits.size() % 2 == 0 && digits.size() / 2 <= name.size();
@@ -98,7 +99,10 @@ size_t endpoint::poll(std::vector<completion>& out) {
   if (count == -FI_EAGAIN)
     return 0;
   if (count < 0) {
-    out.push_back(count == -FI_EAVAIL ? failed() : completion{nullptr, {}, {fi_errc(static_cast<int>(count)), fi_strerror(static_cast<int>(-count))}});
+    out.push_back(
+      count == -FI_EAVAIL
+        ? failed()
+        : completion{nullptr, {}, {fi_errc(static_cast<int>(count)), fi_strerror(static_cast<int>(-count))}});
     return 1;
   }
   for (auto i = ssize_t{0}; i < count; ++i) {

@@ -10,8 +10,8 @@
 
 namespace perigee::transport {
 
-/// One piece in flight. Its address travels through the provider as the context, so it lives until it completed or its endpoint
-/// is closed.
+/// One piece in flight. Its address travels through the provider as the context, so it lives until it completed or its
+/// endpoint is closed.
 struct operation {
   fi_context2 context{}; ///< first: scratch space of the provider
   void* owner = nullptr;

@@ -28,7 +28,8 @@ constexpr auto blind_wait_max = 1ms;
 } // namespace
 
 engine::engine(const libfabric_options& options, fabric_events& events, ledger& books)
-  : options_(options), events_(events), books_(books), domain_(options), description_(domain_.describe()), thread_([this] { run(); }) {}
+  : options_(options), events_(events), books_(books), domain_(options), description_(domain_.describe()),
+    thread_([this] { run(); }) {}
 
 engine::~engine() {
   mail_.push(stop{});
@@ -171,7 +172,8 @@ void engine::wait(peer_link::clock::duration limit) {
     return;
   // Nobody asked; those that should have are looked at once, and armed again.
   for (auto& entry : peers_)
-    if (const auto* open = entry.second.link->open_endpoint(); entry.second.link->active() || (open && open->wait_fd() < 0))
+    if (const auto* open = entry.second.link->open_endpoint();
+        entry.second.link->active() || (open && open->wait_fd() < 0))
       entry.second.armed = false;
 }
 

@@ -13,7 +13,8 @@
 
 namespace perigee::transport {
 
-/// The thread that owns the domain, all endpoints and their queues. The methods may be called from any one thread at a time.
+/// The thread that owns the domain, all endpoints and their queues. The methods may be called from any one thread at a
+/// time.
 class engine {
 public:
   /// Throws `failure` where the provider cannot be opened. `events` and `books` outlive the engine.
@@ -93,8 +94,8 @@ private:
   std::map<region_id, registration> regions_;
   std::map<peer_id, watched> peers_;
   peer_link::clock::time_point last_full_look_;
-  std::vector<pollfd> waits_;      // scratch of `wait`
-  std::vector<watched*> waiting_;  // whose descriptors those are
+  std::vector<pollfd> waits_;     // scratch of `wait`
+  std::vector<watched*> waiting_; // whose descriptors those are
   mailbox<mail> mail_;
   std::thread thread_; // last: it uses the others
 };

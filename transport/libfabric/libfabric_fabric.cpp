@@ -32,8 +32,10 @@ public:
   void deregister(region_id id) override {
     auto found = find_region(id);
     if (auto users = books_.users(id); users > 0)
-      throw failure{errc::invalid_argument,
-                    fmt::format("region {} is used by {} outstanding transfers; wait for them or fence their peers first", id, users)};
+      throw failure{
+        errc::invalid_argument,
+        fmt::format("region {} is used by {} outstanding transfers; wait for them or fence their peers first", id,
+                    users)};
     local_->deregister(found->second.local);
     engine_.deregister(id);
     regions_.erase(found);
@@ -68,9 +70,12 @@ public:
       return engine_.refuse(work.id, std::move(why));
     const auto& view = regions_.find(work.local)->second.view;
     auto cursor = piece_cursor{std::move(work.pieces)};
-    engine_.post(std::make_unique<provider_job>(provider_job{.work = std::move(work), .local = view.memory.data(),
-                                                             .descriptor = view.descriptor, .cursor = std::move(cursor),
-                                                             .next = {}, .result = {}}));
+    engine_.post(std::make_unique<provider_job>(provider_job{.work = std::move(work),
+                                                             .local = view.memory.data(),
+                                                             .descriptor = view.descriptor,
+                                                             .cursor = std::move(cursor),
+                                                             .next = {},
+                                                             .result = {}}));
   }
 
   void cancel(uint64_t id) override {
@@ -116,7 +121,8 @@ private:
     if (local == regions_.end())
       return {errc::invalid_argument, fmt::format("transfer {}: there is no local region {}", work.id, work.local)};
     if (work.peer != self_peer && !peers_.contains(work.peer))
-      return {errc::peer_lost, fmt::format("transfer {}: peer {} was never opened or is fenced; open a new one", work.id, work.peer)};
+      return {errc::peer_lost,
+              fmt::format("transfer {}: peer {} was never opened or is fenced; open a new one", work.id, work.peer)};
     return check_transfer(work, local->second.view.memory.size());
   }
 
@@ -125,8 +131,8 @@ private:
     auto target = std::find_if(regions_.begin(), regions_.end(),
                                [&](const auto& entry) { return entry.second.view.remote == work.remote; });
     if (why.ok() && target == regions_.end())
-      why = {errc::io_error, fmt::format("transfer {}: this fabric has no region with key {:#x} and {} bytes", work.id, work.remote.key,
-                                         work.remote.bytes)};
+      why = {errc::io_error, fmt::format("transfer {}: this fabric has no region with key {:#x} and {} bytes", work.id,
+                                         work.remote.key, work.remote.bytes)};
     if (!why.ok())
       return engine_.refuse(work.id, std::move(why));
     work.local = regions_.find(work.local)->second.local;

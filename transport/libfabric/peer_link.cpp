@@ -9,7 +9,15 @@
 
 namespace perigee::transport {
 
-peer_link::peer_link(domain& owner, const libfabric_options& options, fabric_events& events, ledger& books, peer_id id, std::string name)
+namespace {
+
+// A peer that keeps writing must not keep its endpoint open.
+constexpr auto drain_rounds_max = 64;
+
+} // namespace
+
+peer_link::peer_link(domain& owner, const libfabric_options& options, fabric_events& events, ledger& books, peer_id id,
+                     std::string name)
   : domain_(owner), options_(options), events_(events), books_(books), id_(id), name_(std::move(name)),
     endpoint_(std::make_unique<endpoint>(owner)) {}
 
@@ -85,7 +93,8 @@ void peer_link::handle(const completion& entry) {
   if (entry.result.ok())
     job.done += op.bytes;
   else if (job.result.ok())
-    job.result = {entry.result.code, fmt::format("transfer {} with peer '{}': {}", job.work.id, name_, entry.result.context)};
+    job.result = {entry.result.code,
+                  fmt::format("transfer {} with peer '{}': {}", job.work.id, name_, entry.result.context)};
   free_.push_back(&op);
   if (job.in_flight > 0)
     return;
@@ -114,7 +123,11 @@ bool peer_link::post_ready(clock::time_point now) {
     }
     auto result = post_piece(job, with_immediate);
     if (result == -FI_EAGAIN) {
-      if (pieces_in_flight_ == 0 && !stalled_since_)
+      // With nothing in flight only a missing connection explains this. A lost one must not be made anew behind our back: at
+      // the same address may be another by now, who has fenced us or never knew us.
+      if (pieces_in_flight_ == 0 && was_connected_)
+        broken_ = status{errc::peer_lost, "the connection was lost"};
+      else if (pieces_in_flight_ == 0 && !stalled_since_)
         stalled_since_ = now;
       return busy;
     }
@@ -126,6 +139,7 @@ bool peer_link::post_ready(clock::time_point now) {
       return true;
     }
     busy = true;
+    was_connected_ = true;
     if (job.cursor.done()) {
       job.posted = true;
       ready_.pop_front();
@@ -143,10 +157,9 @@ long peer_link::post_piece(provider_job& job, bool with_immediate) {
   op.bytes = part.bytes;
   auto* here = job.local + part.local_offset;
   auto there = job.work.remote.base + part.remote_offset;
-  auto result = job.work.op == direction::write
-                  ? endpoint_->write(op, here, job.descriptor, there, job.work.remote.key,
-                                     with_immediate ? job.work.immediate : std::nullopt)
-                  : endpoint_->read(op, here, job.descriptor, there, job.work.remote.key);
+  auto result = job.work.op == direction::write ? endpoint_->write(op, here, job.descriptor, there, job.work.remote.key,
+                                                                   with_immediate ? job.work.immediate : std::nullopt)
+                                                : endpoint_->read(op, here, job.descriptor, there, job.work.remote.key);
   if (result != 0)
     return result;
   free_.pop_back();
@@ -161,7 +174,7 @@ void peer_link::close(const std::string& why) {
   if (!endpoint_)
     return;
   // What is known already counts: pieces that ended, and immediates of writes that are complete.
-  while (poll_once()) {
+  for (auto rounds = 0; rounds < drain_rounds_max && poll_once(); ++rounds) {
   }
   endpoint_.reset();
   closed_because_ = why;

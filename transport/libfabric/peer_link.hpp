@@ -24,13 +24,14 @@ struct provider_job {
   status result;
 };
 
-/// All that happens with one peer: its endpoint, what waits for it, what is in flight. Used by the thread that owns the domain;
-/// reports to `events` from there.
+/// All that happens with one peer: its endpoint, what waits for it, what is in flight. Used by the thread that owns the
+/// domain; reports to `events` from there.
 class peer_link {
 public:
   using clock = std::chrono::steady_clock;
 
-  peer_link(domain& owner, const libfabric_options& options, fabric_events& events, ledger& books, peer_id id, std::string name);
+  peer_link(domain& owner, const libfabric_options& options, fabric_events& events, ledger& books, peer_id id,
+            std::string name);
 
   peer_link(const peer_link&) = delete;
   peer_link& operator=(const peer_link&) = delete;
@@ -87,6 +88,7 @@ private:
   std::vector<completion> polled_;
   uint64_t bytes_in_flight_ = 0;
   uint32_t pieces_in_flight_ = 0;
+  bool was_connected_ = false; // the provider has taken something
   std::optional<clock::time_point> stalled_since_;
   std::optional<status> broken_; // the first complaint of the provider about the endpoint
   std::string closed_because_;

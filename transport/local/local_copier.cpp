@@ -92,7 +92,8 @@ void local_copier::handle(local_command::refuse& command) {
 
 void local_copier::handle(local_command::cancel& command) {
   if (auto job = take_job(command.id)) // else it was faster
-    books_.close(events_, job->work, {errc::cancelled, fmt::format("transfer {} was cancelled", command.id)}, job->done, false);
+    books_.close(events_, job->work, {errc::cancelled, fmt::format("transfer {} was cancelled", command.id)}, job->done,
+                 false);
 }
 
 std::unique_ptr<local_job> local_copier::take_job(uint64_t id) {
@@ -158,18 +159,20 @@ bool local_copier::advance_at(local_node& node, peer_id there, local_job& job, s
   const auto& work = job.work;
   auto lock = std::lock_guard{node.gate};
   if (!node.alive || (there != self_peer && !node.open_peers.contains(there))) {
-    result = {errc::peer_lost, fmt::format("transfer {}: peer '{}' closed its side", work.id, peers_.at(work.peer).name)};
+    result = {errc::peer_lost,
+              fmt::format("transfer {}: peer '{}' closed its side", work.id, peers_.at(work.peer).name)};
     return true;
   }
   auto region = node.regions.find(work.remote.key);
   if (region == node.regions.end()) {
-    result = {errc::io_error, fmt::format("transfer {}: peer {} has no region with key {:#x}; it may have been deregistered", work.id,
-                                          work.peer, work.remote.key)};
+    result = {errc::io_error,
+              fmt::format("transfer {}: peer {} has no region with key {:#x}; it may have been deregistered", work.id,
+                          work.peer, work.remote.key)};
     return true;
   }
   if (region->second.size() < work.remote.bytes) {
-    result = {errc::io_error, fmt::format("transfer {}: the remote region has {} bytes, not {}", work.id, region->second.size(),
-                                          work.remote.bytes)};
+    result = {errc::io_error, fmt::format("transfer {}: the remote region has {} bytes, not {}", work.id,
+                                          region->second.size(), work.remote.bytes)};
     return true;
   }
   if (!job.cursor.done()) {
@@ -194,11 +197,13 @@ void local_copier::finish_peer(peer_id peer, const std::string& why) {
   auto ended = std::deque<std::unique_ptr<local_job>>{};
   if (auto found = peers_.find(peer); found != peers_.end())
     ended = std::exchange(found->second.waiting, {});
-  auto keep = std::stable_partition(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->work.peer != peer; });
+  auto keep =
+    std::stable_partition(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->work.peer != peer; });
   std::move(keep, jobs_.end(), std::back_inserter(ended));
   jobs_.erase(keep, jobs_.end());
   for (auto& job : ended)
-    books_.close(events_, job->work, {errc::peer_lost, fmt::format("transfer {}: {}", job->work.id, why)}, job->done, false);
+    books_.close(events_, job->work, {errc::peer_lost, fmt::format("transfer {}: {}", job->work.id, why)}, job->done,
+                 false);
 }
 
 } // namespace perigee::transport

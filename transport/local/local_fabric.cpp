@@ -17,8 +17,8 @@ constexpr std::string_view address_prefix = "local:";
 class local_fabric final : public fabric {
 public:
   local_fabric(std::shared_ptr<local_network> network, fabric_events& events, const local_options& options)
-    : options_(options), network_(std::move(network)), own_(network_->add()), events_(events), books_(options.transfers_max),
-      copier_(*network_, *own_, events_, books_) {}
+    : options_(options), network_(std::move(network)), own_(network_->add()), events_(events),
+      books_(options.transfers_max), copier_(*network_, *own_, events_, books_) {}
 
   std::string describe() const override {
     return fmt::format("direct copy within the process, inside the call up to {} KiB", options_.inline_bytes_max >> 10);
@@ -35,8 +35,10 @@ public:
   void deregister(region_id id) override {
     auto found = find_region(id);
     if (auto users = books_.users(id); users > 0)
-      throw failure{errc::invalid_argument,
-                    fmt::format("region {} is used by {} outstanding transfers; wait for them or fence their peers first", id, users)};
+      throw failure{
+        errc::invalid_argument,
+        fmt::format("region {} is used by {} outstanding transfers; wait for them or fence their peers first", id,
+                    users)};
     auto lock = std::lock_guard{own_->gate};
     own_->regions.erase(found->second.remote.key);
     regions_.erase(found);
@@ -80,7 +82,8 @@ public:
       return;
     }
     auto cursor = piece_cursor{std::move(work.pieces)};
-    own_->mail.push(local_command::post{std::make_unique<local_job>(local_job{std::move(work), memory.data(), std::move(cursor), 0})});
+    own_->mail.push(local_command::post{
+      std::make_unique<local_job>(local_job{std::move(work), memory.data(), std::move(cursor), 0})});
   }
 
   void cancel(uint64_t id) override {
@@ -126,7 +129,8 @@ private:
           return {node, there};
       }
     }
-    throw failure{errc::invalid_argument, fmt::format("'{}' is no address of a fabric of this process (local:NODE/PEER)", address)};
+    throw failure{errc::invalid_argument,
+                  fmt::format("'{}' is no address of a fabric of this process (local:NODE/PEER)", address)};
   }
 
   status check(const transfer& work) const {
@@ -134,7 +138,8 @@ private:
     if (local == regions_.end())
       return {errc::invalid_argument, fmt::format("transfer {}: there is no local region {}", work.id, work.local)};
     if (work.peer != self_peer && !open_.contains(work.peer))
-      return {errc::peer_lost, fmt::format("transfer {}: peer {} was never opened or is fenced; open a new one", work.id, work.peer)};
+      return {errc::peer_lost,
+              fmt::format("transfer {}: peer {} was never opened or is fenced; open a new one", work.id, work.peer)};
     return check_transfer(work, local->second.memory.size());
   }
 
@@ -142,8 +147,10 @@ private:
   void copy_now(const transfer& work, std::span<std::byte> local) {
     auto target = own_->regions.find(work.remote.key);
     if (target == own_->regions.end() || target->second.size() < work.remote.bytes) {
-      books_.close(events_, work, {errc::io_error, fmt::format("transfer {}: this fabric has no region with key {:#x} and {} bytes",
-                                                               work.id, work.remote.key, work.remote.bytes)}, 0, false);
+      books_.close(events_, work,
+                   {errc::io_error, fmt::format("transfer {}: this fabric has no region with key {:#x} and {} bytes",
+                                                work.id, work.remote.key, work.remote.bytes)},
+                   0, false);
       return;
     }
     for (const auto& part : work.pieces) {

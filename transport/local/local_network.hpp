@@ -56,8 +56,9 @@ struct stop {};
 
 } // namespace local_command
 
-using local_mail = std::variant<local_command::open, local_command::connect, local_command::post, local_command::refuse,
-                                local_command::cancel, local_command::fence, local_command::arrival, local_command::stop>;
+using local_mail =
+  std::variant<local_command::open, local_command::connect, local_command::post, local_command::refuse,
+               local_command::cancel, local_command::fence, local_command::arrival, local_command::stop>;
 
 /// What other fabrics see of one. They copy while they hold `gate`; whoever must know that nobody does takes it too.
 struct local_node {
@@ -66,9 +67,10 @@ struct local_node {
   const uint64_t number;
   mailbox<local_mail> mail;
   std::mutex gate;
-  bool alive = true;                                           // guarded by gate
-  std::set<peer_id> open_peers;                                // guarded by gate
-  std::unordered_map<uint64_t, std::span<std::byte>> regions;  // by key; guarded by gate, changed by the owner's thread only
+  bool alive = true;            // guarded by gate
+  std::set<peer_id> open_peers; // guarded by gate
+  std::unordered_map<uint64_t, std::span<std::byte>>
+    regions; // by key; guarded by gate, changed by the owner's thread only
 };
 
 /// Nodes by number, for as long as they live.
