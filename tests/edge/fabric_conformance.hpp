@@ -137,6 +137,7 @@ void a_cancelled_transfer_never_lands(fabric_world& world);
 void a_running_transfer_may_be_cancelled(fabric_world& world);
 void a_fence_ends_what_is_queued(fabric_world& world);
 void a_fence_ends_what_runs(fabric_world& world);
+void a_peer_that_fenced_us_is_reached_no_more(fabric_world& world);
 void a_dead_peer_harms_no_other(fabric_world& world);
 void a_restarted_peer_is_a_new_one(fabric_world& world);
 void a_late_write_never_lands_after_the_fence(fabric_world& world);
@@ -176,6 +177,8 @@ void a_silent_target_ends_by_fence(fabric_world& world);
                       a_running_transfer_may_be_cancelled)                                                             \
   PERIGEE_FABRIC_CASE(label, W, "a fence completes what is queued, then reports", a_fence_ends_what_is_queued)         \
   PERIGEE_FABRIC_CASE(label, W, "a fence completes what runs, then reports", a_fence_ends_what_runs)                   \
+  PERIGEE_FABRIC_CASE(label, W, "a peer that fenced us is reached no more, by no transfer",                            \
+                      a_peer_that_fenced_us_is_reached_no_more)                                                        \
   PERIGEE_FABRIC_CASE(label, W, "a dead peer harms no other", a_dead_peer_harms_no_other)                              \
   PERIGEE_FABRIC_CASE(label, W, "a restarted peer is a new one", a_restarted_peer_is_a_new_one)                        \
   PERIGEE_FABRIC_CASE(label, W, "a write that comes late never lands after the fence",                                 \

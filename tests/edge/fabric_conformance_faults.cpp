@@ -209,6 +209,31 @@ void a_fence_ends_what_runs(fabric_world& world) {
   REQUIRE(world.pump([&] { return fenced(b, pair.back); }));
 }
 
+void a_peer_that_fenced_us_is_reached_no_more(fabric_world& world) {
+  auto& a = world.add(MiB, std::byte{1});
+  auto& b = world.add(MiB, std::byte{2});
+  auto pair = join(a, b);
+  a->post(write_to(1, a, pair.there, b.remote(), {{0, 0, KiB}}, 1));
+  REQUIRE(world.pump([&] { return a.log.completed_times(1) == 1 && b.log.arrivals().size() == 1; }));
+  b->fence(pair.back);
+  REQUIRE(world.pump([&] { return fenced(b, pair.back); }));
+  // A new peer at the same process must not inherit what the old one was told.
+  auto& c = world.add(MiB, std::byte{3});
+  auto other = join(c, b);
+  for (auto id = uint64_t{2}; id <= 20; ++id)
+    a->post(write_to(id, a, pair.there, b.remote(), {{0, KiB, KiB}}, 2));
+  a->post(read_from(21, a, pair.there, b.remote(), {{KiB, 0, KiB}}));
+  c->post(write_to(1, c, other.there, b.remote(), {{0, 2 * KiB, KiB}}, 3));
+  REQUIRE(
+    world.pump([&] { return done_once(a, 2, 21) && c.log.completed_times(1) == 1 && b.log.arrivals().size() == 2; }));
+  for (auto id = uint64_t{2}; id <= 21; ++id)
+    CHECK(!a.log.result(id).ok());
+  CHECK(c.log.result(1).ok());
+  CHECK_EQ(b.log.arrivals()[1].from, other.back);
+  CHECK(all_are(part(b, KiB, KiB), std::byte{2}));
+  CHECK(all_are(a.memory, std::byte{1}));
+}
+
 void a_dead_peer_harms_no_other(fabric_world& world) {
   auto& a = world.add(4 * MiB, std::byte{1});
   auto& dead = world.add(4 * MiB, std::byte{2});
