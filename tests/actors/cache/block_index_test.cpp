@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/cache/block_index.hpp"
+#include "tests/support/testing.hpp"
+
+#include <list>
+#include <random>
+
+using namespace perigee;
+
+namespace {
+
+block_key key(uint64_t n) {
+  return {n, n};
+}
+
+void put(block_index& index, uint64_t n) {
+  auto slot = index.take().value();
+  index.store(key(n), slot);
+  index.unpin(slot);
+}
+
+} // namespace
+
+TEST_CASE("evict_lru: the victim is the one that was added first; removed ones are none") {
+  auto lru = evict_lru{4};
+  CHECK_FALSE(lru.victim().has_value());
+  for (uint32_t slot : {2u, 0u, 3u, 1u})
+    lru.add(slot);
+  CHECK_EQ(lru.victim().value(), 2);
+  lru.remove(2);
+  lru.remove(3);
+  CHECK_FALSE(lru.contains(3));
+  CHECK_EQ(lru.victim().value(), 0);
+  lru.add(2);
+  lru.remove(0);
+  CHECK_EQ(lru.victim().value(), 1);
+}
+
+TEST_CASE("evict_lru: agrees with a list under random use") {
+  auto rng = std::mt19937_64{5};
+  auto lru = evict_lru{16};
+  auto model = std::list<uint32_t>{};
+  for (int step = 0; step < 5000; ++step) {
+    auto slot = static_cast<uint32_t>(rng() % 16);
+    auto at = std::find(model.begin(), model.end(), slot);
+    REQUIRE_EQ(lru.contains(slot), at != model.end());
+    if (at == model.end()) {
+      lru.add(slot);
+      model.push_back(slot);
+    } else {
+      lru.remove(slot);
+      model.erase(at);
+    }
+    REQUIRE_EQ(lru.victim().has_value(), !model.empty());
+    if (!model.empty())
+      REQUIRE_EQ(*lru.victim(), model.front());
+  }
+}
+
+TEST_CASE("block_index: what was used least recently is evicted when room is needed, and both are told") {
+  auto index = block_index{2};
+  put(index, 1);
+  put(index, 2);
+  auto slot = index.find(key(1)).value();
+  index.pin(slot);
+  index.unpin(slot);
+  index.take_changes();
+  put(index, 3);
+  CHECK_FALSE(index.find(key(2)).has_value());
+  CHECK(index.find(key(1)).has_value());
+  auto changes = index.take_changes();
+  REQUIRE_EQ(changes.size(), 2);
+  CHECK((changes[0].key == key(2) && !changes[0].stored));
+  CHECK((changes[1].key == key(3) && changes[1].stored));
+  CHECK(index.check());
+}
+
+TEST_CASE("block_index: a pinned block is never evicted") {
+  auto index = block_index{1};
+  put(index, 1);
+  auto slot = index.find(key(1)).value();
+  index.pin(slot);
+  index.pin(slot);
+  CHECK_FALSE(index.take().has_value());
+  index.unpin(slot);
+  CHECK_FALSE(index.take().has_value());
+  index.unpin(slot);
+  CHECK(index.take() == slot);
+  CHECK(index.check());
+}
+
+TEST_CASE("block_index: a slot that was taken and given back is free again") {
+  auto index = block_index{1};
+  auto slot = index.take().value();
+  CHECK_FALSE(index.take().has_value());
+  index.give_back(slot);
+  CHECK_EQ(index.pool().count(slot_state::free), 1);
+  CHECK_EQ(index.pool().generation(slot), 1);
+}
+
+TEST_CASE("block_index: the keys can be walked in order while they change") {
+  auto index = block_index{8};
+  for (uint64_t n : {5, 1, 3})
+    put(index, n);
+  auto at = index.next(std::nullopt);
+  CHECK(at == key(1));
+  put(index, 2);
+  at = index.next(at);
+  CHECK(at == key(2));
+  CHECK(index.next(key(5)) == std::nullopt);
+}
