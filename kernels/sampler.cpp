@@ -92,17 +92,14 @@ void sampler::penalize(const sample_request& request) {
 token_id sampler::sample(std::span<const float> logits, const sample_request& request) {
   logits_.assign(logits.begin(), logits.end());
   penalize(request);
-  auto best = token_id{-1};
+  // In two passes, which the compiler turns into vectors; no comparison holds for a NaN.
   auto highest = lowest;
-  for (auto i = size_t{0}; i < logits_.size(); ++i)
-    if (logits_[i] > highest) { // false for a NaN
-      highest = logits_[i];
-      best = static_cast<token_id>(i);
-    }
-  if (best < 0 || !std::isfinite(highest))
+  for (auto logit : logits_)
+    highest = logit > highest ? logit : highest;
+  if (!std::isfinite(highest))
     return -1;
   if (request.params.temperature == 0)
-    return best;
+    return static_cast<token_id>(std::ranges::find(logits_, highest) - logits_.begin());
   return draw(request, highest);
 }
 

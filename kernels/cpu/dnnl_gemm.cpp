@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/dnnl_gemm.hpp"
 
+#include "kernels/cpu/aligned_buffer.hpp"
+
 #include <dnnl.hpp>
 #include <omp.h>
 

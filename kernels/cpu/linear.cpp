@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 namespace perigee::kernels::cpu {
 
@@ -67,7 +68,7 @@ void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t 
   task.accumulate = accumulate;
   auto work = uint64_t{rows} * matrix.k() * matrix.n();
   // Neighbouring panels in one task: each thread reads long runs of memory. A few tasks a thread even out disturbances.
-  auto pieces = work <= serial_work_max ? 1u : std::min(matrix.panels(), pool_.threads() * 4);
+  auto pieces = work <= serial_work_max ? 1u : std::min(matrix.panels(), pool_.threads() * 16);
   auto panels = matrix.panels();
   pool_.run(pieces, [&](uint32_t piece, uint32_t) {
     auto mine = task;

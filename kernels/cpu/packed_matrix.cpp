@@ -2,6 +2,7 @@
 #include "kernels/cpu/packed_matrix.hpp"
 
 #include <cassert>
+#include <cstring>
 
 namespace perigee::kernels::cpu {
 
@@ -26,8 +27,7 @@ void scatter_row(std::span<const std::byte> row, dtype type, uint32_t k_size, st
 
 } // namespace
 
-packed_matrix::packed_matrix(std::initializer_list<matrix_view> parts)
-  : type_(parts.begin()->type), k_(parts.begin()->columns) {
+packed_matrix::packed_matrix(std::span<const matrix_view> parts) noexcept : type_(parts[0].type), k_(parts[0].columns) {
   for (const auto& part : parts) {
     assert(part.type == type_ && part.columns == k_);
     n_ += part.rows;
@@ -35,11 +35,19 @@ packed_matrix::packed_matrix(std::initializer_list<matrix_view> parts)
   auto width = columns_per_panel(type_);
   panels_ = (n_ + width - 1) / width;
   panel_bytes_ = size_t{stored_k(type_, k_)} * width * size_of(type_);
-  memory_ = aligned_buffer<std::byte>{panels_ * panel_bytes_};
+}
+
+packed_matrix::packed_matrix(std::span<const matrix_view> parts, std::byte* memory) : packed_matrix(parts) {
+  memory_ = memory;
+  auto width = columns_per_panel(type_);
   auto at = 0u;
   for (const auto& part : parts)
     for (auto row = 0u; row < part.rows; ++row, ++at)
-      scatter_row(part.row(row), type_, k_, memory_.data() + at / width * panel_bytes_, at % width);
+      scatter_row(part.row(row), type_, k_, memory_ + at / width * panel_bytes_, at % width);
+}
+
+size_t packed_matrix::bytes_for(std::span<const matrix_view> parts) noexcept {
+  return packed_matrix{parts}.bytes();
 }
 
 } // namespace perigee::kernels::cpu

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/cpu/aligned_buffer.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/model/weights.hpp"
 
-#include <initializer_list>
+#include <span>
 
 namespace perigee::kernels::cpu {
 
 /// A weight matrix [n, k] in panels of neighbouring outputs, the order in which the kernels read it once, front to back
-/// (`ops.hpp` has the panel's order). Several matrices with the same input can be stacked into one.
+/// (`ops.hpp` has the panel's order). Several matrices with the same input can be stacked into one. A view: somebody
+/// else owns the memory.
 class packed_matrix {
 public:
   packed_matrix() = default;
-  /// All parts must have the same type and number of columns.
-  explicit packed_matrix(std::initializer_list<matrix_view> parts);
+  /// Packs `parts`, which must have the same type and number of columns, into `memory`: zeroed, `bytes_for(parts)`
+  /// bytes, aligned to 64.
+  packed_matrix(std::span<const matrix_view> parts, std::byte* memory);
+
+  static size_t bytes_for(std::span<const matrix_view> parts) noexcept;
 
   dtype type() const noexcept {
     return type_;
@@ -33,19 +36,21 @@ public:
     return panel_bytes_;
   }
   const std::byte* data() const noexcept {
-    return memory_.data();
+    return memory_;
   }
   size_t bytes() const noexcept {
-    return memory_.size();
+    return panels_ * panel_bytes_;
   }
 
 private:
+  explicit packed_matrix(std::span<const matrix_view> parts) noexcept;
+
   dtype type_ = dtype::f32;
   uint32_t n_ = 0;
   uint32_t k_ = 0;
   uint32_t panels_ = 0;
   size_t panel_bytes_ = 0;
-  aligned_buffer<std::byte> memory_;
+  std::byte* memory_ = nullptr;
 };
 
 /// k as it is stored: bf16 panels are padded with zeros to a multiple of 32.

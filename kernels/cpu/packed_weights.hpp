@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/cpu/aligned_buffer.hpp"
 #include "kernels/cpu/packed_matrix.hpp"
 #include "kernels/model/weights.hpp"
 
@@ -27,9 +28,12 @@ public:
     return output_;
   }
   /// What one decode step reads at least.
-  size_t bytes() const noexcept;
+  size_t bytes() const noexcept {
+    return memory_.size();
+  }
 
 private:
+  aligned_buffer<std::byte> memory_; ///< of all of them, in the order of use
   std::vector<layer> layers_;
   packed_matrix output_;
 };

@@ -59,7 +59,7 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
   auto chunk_max = std::min(count, chunk_rows);
   ensure(x_, size_t{count} * config_.hidden);
   ensure(tail_, wanted.size() * config_.hidden);
-  ensure(angles_, size_t{chunk_max} * config_.head_dim);
+  ensure(angles_, size_t{count} * config_.head_dim);
   ensure(qkv_, size_t{chunk_max} * qkv_width(config_));
   ensure(attended_, size_t{chunk_max} * config_.q_width());
   ensure(gate_up_, size_t{chunk_max} * 2 * config_.ffn);
@@ -111,11 +111,19 @@ std::span<const float> transformer::logits(uint32_t i) const noexcept {
   return {logits_.data() + size_t{i} * config_.vocab, config_.vocab};
 }
 
+/// Looks up the embeddings, and what every layer needs of the positions.
 void transformer::embed(std::span<const row> rows) {
   const auto& table = model_->weights().embedding;
+  auto half = config_.head_dim / 2;
   each_row(static_cast<uint32_t>(rows.size()), config_.hidden, [&](uint32_t i, float*) {
     widen(table.row(static_cast<uint32_t>(rows[i].token)), table.type,
           {x_.data() + size_t{i} * config_.hidden, config_.hidden});
+    auto* cosines = angles_.data() + size_t{i} * config_.head_dim;
+    for (auto pair = 0u; pair < half; ++pair) {
+      auto angle = rows[i].position * frequencies_[pair];
+      cosines[pair] = static_cast<float>(std::cos(angle));
+      cosines[half + pair] = static_cast<float>(std::sin(angle));
+    }
   });
 }
 
@@ -134,12 +142,7 @@ void transformer::compute_kv(uint32_t layer, const chunk& part) {
   auto half = config_.head_dim / 2;
   auto scale = 1 / std::sqrt(static_cast<float>(config_.head_dim));
   each_row(count, width, [&](uint32_t i, float*) {
-    auto* cosines = angles_.data() + size_t{i} * config_.head_dim;
-    for (auto pair = 0u; pair < half; ++pair) {
-      auto angle = part.rows[i].position * frequencies_[pair];
-      cosines[pair] = static_cast<float>(std::cos(angle));
-      cosines[half + pair] = static_cast<float>(std::sin(angle));
-    }
+    auto* cosines = angles_.data() + size_t{part.first + i} * config_.head_dim;
     auto* q = qkv_.data() + size_t{i} * width;
     for (auto head = 0u; head < config_.heads + config_.kv_heads; ++head) // the heads of k follow those of q
       ops_.rope(q + head * config_.head_dim, cosines, cosines + half, half);

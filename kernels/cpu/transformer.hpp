@@ -77,7 +77,7 @@ private:
 
   aligned_buffer<float> x_;        ///< residual stream [rows, hidden]
   aligned_buffer<float> tail_;     ///< the same, of wanted rows only, for the last layer
-  aligned_buffer<float> angles_;   ///< per row of a chunk: head_dim/2 cosines, then sines
+  aligned_buffer<float> angles_;   ///< per row: head_dim/2 cosines, then sines
   aligned_buffer<float> qkv_;      ///< [chunk, q_width + 2 kv_width]
   aligned_buffer<float> attended_; ///< [chunk, q_width]
   aligned_buffer<float> gate_up_;  ///< [chunk, 2 ffn]

@@ -6,6 +6,8 @@
 #include "kernels/model/model.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <numeric>
 #include <random>
@@ -62,8 +64,9 @@ inline float largest_difference(std::span<const float> a, std::span<const float>
   auto largest = 0.0f;
   for (auto i = size_t{0}; i < a.size(); ++i) {
     auto difference = std::abs(a[i] - b[i]);
-    if (!(difference <= largest)) // also for a NaN
-      largest = difference;
+    if (std::isnan(difference))
+      return difference; // no comparison holds for it
+    largest = std::max(largest, difference);
   }
   return largest;
 }
