@@ -47,8 +47,8 @@ constexpr auto policy_keys = std::array{
 };
 
 constexpr auto log_keys = std::array{
-  config_key<log_config>{"level", &log_config::level, "least severe messages that are written", false, 0, 0,
-                         "quiet, error, warning, info, debug, trace"},
+  config_key<log_config>{"level", &log_config::level, "whether news of the cluster are written", false, 0, 0,
+                         "info, quiet"},
   config_key<log_config>{"file", &log_config::file, "where to; empty: standard error"},
 };
 

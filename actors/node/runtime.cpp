@@ -149,8 +149,7 @@ struct node_runtime::parts {
         result.others.push_back({place_of(other), other.name, other.host, other.control});
     result.report = options.report;
     result.on_peer = [this](const peer_up& news) {
-      if (news.who.kind == role::conductor)
-        options.on_conductor(news.handle);
+      options.on_peer(news);
       auto vital = news.who.kind == role::conductor || news.who.kind == role::session || news.who.kind == role::shard
                    || news.who.kind == role::transport;
       if (news.handle || !vital || news.who.node != place_of(node))

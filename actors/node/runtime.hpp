@@ -22,8 +22,8 @@ struct runtime_options {
   text_decoder_factory decoder;
   /// News for people, one sentence each; from any thread.
   std::function<void(const std::string&)> report;
-  /// The Conductor is there, or gone (null); from any thread.
-  std::function<void(const caf::actor&)> on_conductor;
+  /// An actor of the cluster, also of this node, is there, or gone (`handle` is null); from any thread.
+  std::function<void(const peer_up&)> on_peer;
 };
 
 /// One node of a cluster in this process: model, device streams, fabric, actors and the links to other nodes. The gateway is

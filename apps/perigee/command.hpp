@@ -34,6 +34,9 @@ actors::known_policies offered_policies();
 /// The cluster file at `path`; throws `usage_error` with all that is wrong in it.
 actors::cluster_config read_cluster_file(const std::string& path);
 
+/// Bytes of a size such as "256MiB"; throws `usage_error` naming `flag`.
+uint64_t parse_size(const std::string& text, const std::string& flag);
+
 /// All lines of a list of config errors.
 std::string lines_of(const std::vector<actors::config_error>& errors);
 

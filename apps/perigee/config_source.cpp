@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/node/config_keys.hpp"
 #include "actors/policy/registry.hpp"
 #include "apps/perigee/command.hpp"
+
+#include <fmt/format.h>
 
 namespace perigee::cli {
 
@@ -10,6 +13,13 @@ actors::known_policies offered_policies() {
     known.route.push_back(entry.name);
   known.admission = {"none", "early"};
   return known;
+}
+
+uint64_t parse_size(const std::string& text, const std::string& flag) {
+  auto bytes = actors::parse_bytes(text);
+  if (!bytes)
+    throw usage_error(fmt::format("{}: found \"{}\", expected a size such as 256MiB", flag, text));
+  return *bytes;
 }
 
 std::string lines_of(const std::vector<actors::config_error>& errors) {

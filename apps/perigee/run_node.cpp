@@ -1,29 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/run_node.hpp"
 
+#include "actors/edge/model_text.hpp"
 #include "actors/node/runtime.hpp"
-#include "apps/perigee/command.hpp"
+#include "apps/perigee/gateway_part.hpp"
+#include "apps/perigee/news_log.hpp"
+#include "apps/perigee/peer_feed.hpp"
+#include "apps/perigee/usage.hpp"
+#include "transport/base/status.hpp"
 
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <thread>
 
 namespace perigee::cli {
 
-int run_node(const actors::cluster_config& config, const std::string& name, const run_options& how) {
-  if (!std::filesystem::is_directory(config.model))
+namespace {
+
+using namespace std::chrono_literals;
+using actors::node_role;
+using std::chrono::steady_clock;
+
+std::shared_ptr<const kernels::model> load_model(const std::string& dir) {
+  if (!std::filesystem::is_directory(dir))
     throw usage_error(
       fmt::format("model: \"{}\" is not a directory; name one with config.json, *.safetensors and tokenizer.json "
                   "(relative to the working directory)",
-                  config.model));
-  hold_stop_signals(); // before the runtime starts threads, which inherit it
-  auto runtime = actors::node_runtime{config, name, {}};
-  auto watcher = stop_watcher{how.stop, [&] { runtime.drain(); }};
+                  dir));
+  return kernels::model::load(dir);
+}
+
+gateway_part_options gateway_of(const actors::cluster_config& config, const actors::node_config& node,
+                                std::shared_ptr<const kernels::model> model, session_actor session) {
+  auto out = gateway_part_options{};
+  out.session = std::move(session);
+  out.model = std::move(model);
+  out.served_name = config.served_name();
+  for (const auto& other : config.nodes)
+    out.nodes.push_back(other.name);
+  out.http.host = node.host;
+  out.http.port = node.http;
+  out.http.service.request_timeout = std::chrono::ceil<std::chrono::milliseconds>(config.request_timeout);
+  return out;
+}
+
+/// Lets what is in flight here come to its end; every request has one by its deadline.
+void drain(actors::node_runtime& runtime, gateway_part* gateway, std::chrono::nanoseconds request_timeout) {
+  auto limit = steady_clock::now() + request_timeout;
+  if (gateway != nullptr) {
+    gateway->begin_drain();
+    gateway->wait_drained(std::chrono::ceil<std::chrono::milliseconds>(request_timeout));
+  }
+  while (!runtime.idle() && steady_clock::now() < limit)
+    std::this_thread::sleep_for(20ms);
+}
+
+} // namespace
+
+int run_node(const actors::cluster_config& config, const std::string& name, const run_options& how) {
+  hold_stop_signals(); // before threads are started, which inherit it
+  const auto& node = *config.find(name);
+  auto log = news_log{config.log, name};
+  auto model = load_model(config.model);
+  auto feed = peer_feed{};
+  auto options = actors::runtime_options{};
+  options.decoder = make_text_decoders(model);
+  options.report = [&](const std::string& news) { log.write(news); };
+  options.on_peer = [&](const peer_up& news) { feed.push(news); };
+  auto runtime = actors::node_runtime{config, name, model, std::move(options)};
+  auto watcher = stop_watcher{how.stop, [&] { runtime.stop(); }};
   runtime.start();
+  auto gateway = std::optional<gateway_part>{};
+  if (auto session = runtime.session()) {
+    gateway.emplace(runtime.system(), gateway_of(config, node, model, *session));
+    feed.connect([&](const peer_up& news) { gateway->on_peer(news); });
+  }
   std::printf("%s\n", how.announcement.c_str());
   std::fflush(stdout);
-  return runtime.run_until_stopped();
+  auto asked = runtime.wait();
+  if (asked)
+    drain(runtime, gateway ? &*gateway : nullptr, config.request_timeout);
+  feed.connect(nullptr);
+  if (!asked)
+    throw failure(errc::io_error, fmt::format("node {} ends: an actor that it cannot do without has ended", name));
+  return exit_success;
 }
 
 } // namespace perigee::cli

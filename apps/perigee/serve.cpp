@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "actors/node/config_keys.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/run_node.hpp"
 
@@ -41,12 +40,8 @@ void replace(T& value, const std::optional<T>& flag) {
 }
 
 void replace_bytes(uint64_t& value, const std::optional<std::string>& flag, const char* name) {
-  if (!flag)
-    return;
-  auto bytes = actors::parse_bytes(*flag);
-  if (!bytes)
-    throw usage_error(fmt::format("{}: found \"{}\", expected a size such as 256MiB", name, *flag));
-  value = *bytes;
+  if (flag)
+    value = parse_size(*flag, name);
 }
 
 cluster_config starting_point(const serve_options& options) {
@@ -138,7 +133,7 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_option("--threads", options->threads, "compute threads of each instance [cores, shared out]");
   sub->add_option("--route", options->route, "routing policy [kvcache-centric]");
   sub->add_option("--admission", options->admission, "admission policy [early]");
-  sub->add_option("--log-level", options->log_level, "quiet, error, warning, info, debug or trace [info]");
+  sub->add_option("--log-level", options->log_level, "info or quiet [info]");
   sub->add_option("--tap", options->tap, "record every nondeterministic input into this file");
   sub->footer(
     "A flag overrides the cluster file. Ctrl-C drains: requests in flight finish; a second one stops at once.\n\n"

@@ -4,6 +4,12 @@
 #include "apps/perigee/usage.hpp"
 #include "tests/support/testing.hpp"
 
+#include <poll.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <fstream>
+
 using namespace perigee::cli;
 
 namespace {
@@ -60,4 +66,28 @@ TEST_CASE("launcher: loopback names are this machine, an unknown name is not") {
   CHECK(is_local_host("localhost"));
   CHECK(is_local_host("::1"));
   CHECK(!is_local_host("192.0.2.1")); // reserved for documentation (RFC 5737)
+}
+
+TEST_CASE("launcher: a node elsewhere runs through ssh, hears the end of its input, and its output comes back") {
+  auto folder = perigee::testing::scratch_dir();
+  auto ssh = folder / "ssh";
+  // Stands for the real one: hands its last argument to a shell, as the other machine would.
+  std::ofstream{ssh} << "#!/bin/sh\nfor last; do :; done\necho \"to $5\"\nexec sh -c \"$last\"\n";
+  std::filesystem::permissions(ssh, std::filesystem::perms::owner_all);
+  auto launcher = make_ssh_launcher(ssh.string(), "/bin/cat", folder.string());
+  auto node = launcher->start({"far-away", {"-"}});
+  CHECK(::write(node.input.get(), "still there\n", 12) == 12);
+  node.input.reset();
+  auto output = std::string{};
+  auto readable = pollfd{node.output.get(), POLLIN, 0};
+  for (char buffer[256]; ::poll(&readable, 1, 10'000) == 1;) {
+    auto got = ::read(node.output.get(), buffer, sizeof buffer);
+    if (got <= 0)
+      break;
+    output.append(buffer, static_cast<size_t>(got));
+  }
+  auto status = 0;
+  ::waitpid(node.pid, &status, 0);
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(output == "to far-away\nstill there\n");
 }
