@@ -65,7 +65,7 @@ TEST_CASE("libfabric: an address of another provider or a damaged one is refused
   CHECK_THROWS_AS(fabric->connect(peer, address.substr(0, address.find('@') + 1)), failure);
 }
 
-TEST_CASE("libfabric: without an order of writes the last piece waits for the others") {
+TEST_CASE("libfabric: without an order of writes the immediate waits for its bytes") {
   constexpr auto bytes = size_t{300000};
   for (auto trusted : {false, true}) {
     CAPTURE(trusted);

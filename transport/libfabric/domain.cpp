@@ -30,6 +30,7 @@ void choose_defaults() {
   static auto once = std::once_flag{};
   std::call_once(once, [] {
     setenv("FI_OFI_RXM_BUFFER_SIZE", "512", 0);
+    setenv("FI_OFI_RXM_EAGER_LIMIT", "512", 0); // verbs wants it equal to the buffer
     setenv("FI_OFI_RXM_SAR_LIMIT", "1024", 0);
     setenv("FI_OFI_RXM_MSG_RX_SIZE", "64", 0);
     setenv("FI_OFI_RXM_CM_PROGRESS_INTERVAL", "1000", 0);

@@ -35,8 +35,8 @@ public:
     return domain_.get();
   }
 
-  /// Whether a write is placed after all earlier ones to the same peer, so that the last piece may carry the immediate
-  /// at once.
+  /// Whether a write is placed after all earlier ones to the same peer, so that an immediate may follow its bytes at
+  /// once.
   bool ordered_writes() const noexcept;
 
   /// Provider and parameters in one line for people.
