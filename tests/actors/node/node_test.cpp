@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/actors/node/cluster_fixture.hpp"
+#include "tests/support/testing.hpp"
+
+#include <boost/json.hpp>
+
+#include <fstream>
+#include <sstream>
+
+using namespace perigee;
+using namespace perigee::testing;
+
+namespace {
+
+struct golden_prompt {
+  std::vector<token_id> ids;
+  std::vector<token_id> greedy;
+};
+
+std::shared_ptr<const kernels::model> model() {
+  static auto loaded = kernels::model::load(source_dir() / "tests/data/models/gqa-f32");
+  return loaded;
+}
+
+const std::vector<golden_prompt>& goldens() {
+  static const auto all = [] {
+    auto text = std::stringstream{};
+    text << std::ifstream{source_dir() / "tests/data/models/gqa-f32/golden.json"}.rdbuf();
+    auto file = boost::json::parse(text.str());
+    auto prompts = std::vector<golden_prompt>{};
+    for (const auto& item : file.at("prompts").as_array())
+      prompts.push_back({boost::json::value_to<std::vector<token_id>>(item.at("ids")),
+                         boost::json::value_to<std::vector<token_id>>(item.at("greedy"))});
+    return prompts;
+  }();
+  return all;
+}
+
+std::vector<open_request> golden_requests() {
+  auto requests = std::vector<open_request>{};
+  for (const auto& prompt : goldens())
+    requests.push_back(process_cluster::greedy(prompt.ids, static_cast<uint32_t>(prompt.greedy.size())));
+  return requests;
+}
+
+void check_golden(const std::vector<answer>& answers) {
+  REQUIRE_EQ(answers.size(), goldens().size());
+  for (auto i = size_t{0}; i < answers.size(); ++i) {
+    CAPTURE(i);
+    CHECK_EQ(answers[i].error, ec::none);
+    CHECK_EQ(answers[i].detail, "");
+    CHECK_EQ(answers[i].tokens[0], goldens()[i].greedy);
+    CHECK_EQ(answers[i].finish[0], finish_reason::length);
+  }
+}
+
+std::vector<token_id> long_prompt(size_t tokens) {
+  auto prompt = std::vector<token_id>{};
+  for (auto i = size_t{0}; i < tokens; ++i)
+    prompt.push_back(static_cast<token_id>(5 + i * i % 190));
+  return prompt;
+}
+
+} // namespace
+
+TEST_CASE("node: prompts give the reference tokens, one by one, all at once, cold and warm, for any shape") {
+  for (auto shape : {cluster_shape{1, 1, 0}, cluster_shape{1, 1, 1}, cluster_shape{2, 3, 2},
+                     cluster_shape{.prefills = 3, .decodes = 1, .shards = 3, .shard_slots = 4}}) {
+    CAPTURE(shape.prefills);
+    CAPTURE(shape.shards);
+    auto cluster = process_cluster{model(), shape};
+    for (const auto& request : golden_requests()) {
+      auto one = cluster.run({request});
+      CHECK(one[0].over);
+    }
+    check_golden(cluster.run(golden_requests()));
+    check_golden(cluster.run(golden_requests()));
+    CHECK(cluster.becomes_idle());
+  }
+}
+
+TEST_CASE("node: a repeated prompt is cached but for its last token") {
+  auto cluster = process_cluster{model(), {}};
+  for (auto [tokens, cached] : {std::pair{45u, 32u}, std::pair{48u, 47u}, std::pair{3u, 0u}}) {
+    CAPTURE(tokens);
+    auto request = process_cluster::greedy(long_prompt(tokens), 20);
+    request.prompt[0] = static_cast<token_id>(200 + tokens); // A prefix of its own.
+    auto cold = cluster.run({request});
+    CHECK_EQ(cold[0].end.cached_tokens, 0);
+    CHECK(cluster.becomes_idle());
+    auto warm = cluster.run({request});
+    CHECK_EQ(warm[0].end.cached_tokens, cached);
+    CHECK_EQ(warm[0].tokens, cold[0].tokens);
+  }
+}
+
+TEST_CASE("node: generated text is found again by the next turn") {
+  auto cluster = process_cluster{model(), {}};
+  auto first = process_cluster::greedy(long_prompt(30), 40);
+  auto answer = cluster.run({first});
+  CHECK(cluster.becomes_idle());
+  auto second = first;
+  second.prompt.insert(second.prompt.end(), answer[0].tokens[0].begin(), answer[0].tokens[0].end());
+  second.prompt.push_back(7);
+  // 30 + 40 tokens, the last of which was never fed: four full blocks.
+  CHECK_EQ(cluster.run({second})[0].end.cached_tokens, 64);
+}
+
+TEST_CASE("node: several choices of one prompt differ, and each is what it would be alone") {
+  auto cluster = process_cluster{model(), {2, 2, 2}};
+  auto request = process_cluster::greedy(long_prompt(37), 24);
+  request.sampling.temperature = 0.9f;
+  request.sampling.seed = 42;
+  request.seeded = true;
+  request.choices = 3;
+  auto together = cluster.run({request});
+  auto again = cluster.run({request});
+  CHECK_EQ(together[0].tokens, again[0].tokens);
+  CHECK(together[0].tokens[0] != together[0].tokens[1]);
+  CHECK(together[0].tokens[1] != together[0].tokens[2]);
+  request.choices = 1;
+  CHECK_EQ(cluster.run({request})[0].tokens[0], together[0].tokens[0]);
+}
+
+TEST_CASE("node: decode preempts when its blocks run out, and nobody notices") {
+  auto roomy = process_cluster{model(), {}};
+  auto tight = process_cluster{model(), {.slots = 14}};
+  auto requests = std::vector<open_request>{};
+  for (auto i = 0; i < 6; ++i) {
+    requests.push_back(process_cluster::greedy(long_prompt(40), 60));
+    requests.back().prompt[0] = i + 100;
+  }
+  auto expected = roomy.run(requests);
+  auto answers = tight.run(requests);
+  for (auto i = size_t{0}; i < requests.size(); ++i) {
+    CHECK_EQ(answers[i].detail, "");
+    CHECK_EQ(answers[i].tokens, expected[i].tokens);
+  }
+  CHECK(tight.becomes_idle());
+}
+
+TEST_CASE("node: what cannot fit is refused with the numbers") {
+  auto cluster = process_cluster{model(), {.slots = 4}};
+  auto answers = cluster.run({process_cluster::greedy(long_prompt(100), 5)});
+  CHECK_EQ(answers[0].error, ec::too_long);
+  CHECK(answers[0].detail.find("100") != std::string::npos);
+}
+
+TEST_CASE("node: an end id ends a choice, also as its first token") {
+  auto cluster = process_cluster{model(), {}};
+  auto request = process_cluster::greedy(goldens()[0].ids, 40);
+  auto free_running = cluster.run({request})[0].tokens[0];
+  for (auto at : {size_t{0}, size_t{5}}) {
+    request.sampling.stop_ids = {free_running[at]};
+    auto until = std::find(free_running.begin(), free_running.end(), free_running[at]) - free_running.begin();
+    auto stopped = cluster.run({request});
+    CHECK_EQ(stopped[0].finish[0], finish_reason::stop);
+    CHECK_EQ(stopped[0].tokens[0].size(), static_cast<size_t>(until) + 1);
+  }
+  CHECK(cluster.becomes_idle());
+}
