@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/perigee/edge_actor.hpp"
+
+#include "apps/perigee/cluster_json.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace perigee::cli {
+
+namespace {
+
+/// How many placements /cluster lists.
+constexpr auto recent_max = size_t{16};
+
+gateway::api_error no_session() {
+  return gateway::unavailable("This gateway's session has ended; another gateway or a restart can serve.", 5);
+}
+
+/// A decision about a prompt that ended does not change any more.
+bool is_final(const request_record& record) {
+  return record.cached_tokens && record.decision;
+}
+
+} // namespace
+
+gateway::backend_health health_of(const cluster_view& view) {
+  if (!view.session)
+    return {false, "The session does not answer."};
+  if (!view.session->conductor_known || !view.cluster)
+    return {false, "There is no Conductor, or it does not answer."};
+  auto prefills = view.alive(role::prefill);
+  auto decodes = view.alive(role::decode);
+  if (prefills == 0)
+    return {false, "No prefill instance is up."};
+  if (decodes == 0)
+    return {false, "No decode instance is up."};
+  return {true, fmt::format("{} prefill and {} decode instances are up.", prefills, decodes)};
+}
+
+edge_state::edge_state(caf::event_based_actor* self, edge_options options, std::shared_ptr<edge_shared> shared)
+  : self_(self), options_(std::move(options)), shared_(std::move(shared)) {
+  view_.model = options_.model;
+  view_.nodes = options_.nodes;
+}
+
+caf::behavior edge_state::make_behavior() {
+  self_->set_down_handler([this](const caf::down_msg&) { session_lost(); });
+  self_->monitor(options_.session);
+  refresh();
+  return {
+    [this](atom::wake) {
+      for (const auto& task : shared_->tasks.take())
+        task(*this);
+    },
+    [this](atom::tick) { refresh(); },
+    [this](const client_opened& news) { table_.on(news); },
+    [this](const client_text& news) { table_.on(news); },
+    [this](const client_finish& news) { table_.on(news); },
+    [this](const client_end& news) { table_.on(news); },
+    [this](const client_error& news) { table_.on(news); },
+  };
+}
+
+// -- requests ---------------------------------------------------------------------------------------------------------
+
+void edge_state::submit(gateway::request_handle handle, gateway::completion_spec spec,
+                        std::shared_ptr<gateway::completion_sink> sink) {
+  if (session_alive_)
+    self_->send(options_.session, table_.open(handle, std::move(spec), std::move(sink)));
+  else
+    sink->on_error(no_session());
+}
+
+void edge_state::cancel(gateway::request_handle handle, gateway::cancel_reason reason) {
+  if (auto message = table_.cancel(handle, reason))
+    self_->send(options_.session, *message);
+}
+
+void edge_state::session_lost() {
+  session_alive_ = false;
+  view_.session.reset();
+  table_.fail_all(no_session());
+  publish_health();
+}
+
+// -- the cluster ------------------------------------------------------------------------------------------------------
+
+void edge_state::on_peer(const peer_up& news) {
+  if (news.who.kind == role::conductor)
+    on_conductor(news);
+  else if (news.who.kind == role::transport)
+    on_transport(news);
+}
+
+void edge_state::on_conductor(const peer_up& news) {
+  if (news.handle && (!conductor_ || conductor_->who.incarnation < news.who.incarnation)) {
+    conductor_ = news;
+    conductor_asked_ = false;
+    ask_conductor();
+  } else if (!news.handle && conductor_ && conductor_->who == news.who) {
+    conductor_.reset();
+  } else {
+    return;
+  }
+  view_.cluster.reset();
+  publish_health();
+}
+
+void edge_state::on_transport(const peer_up& news) {
+  auto node = news.who.node;
+  auto at = transports_.find(node);
+  if (!news.handle) {
+    if (at == transports_.end() || at->second.peer.who != news.who)
+      return;
+    transports_.erase(at);
+    view_.transports.erase(node);
+    return;
+  }
+  auto& entry = transports_[node];
+  if (entry.peer.who.incarnation >= news.who.incarnation)
+    return;
+  entry = {news, false};
+  ask_transport(node, entry);
+}
+
+void edge_state::refresh() {
+  ask_conductor();
+  ask_session();
+  for (auto& [node, of] : transports_)
+    ask_transport(node, of);
+  self_->delayed_send(self_, options_.refresh, atom::tick_v);
+}
+
+void edge_state::ask_conductor() {
+  if (!conductor_ || std::exchange(conductor_asked_, true))
+    return;
+  auto take = [this, who = conductor_->who](std::optional<cluster_status> answer) {
+    if (!conductor_ || conductor_->who != who)
+      return;
+    conductor_asked_ = false;
+    view_.cluster = std::move(answer);
+    publish_health();
+  };
+  self_->request(conductor_->handle, options_.query_timeout, atom::get_status_v)
+    .then([take](const cluster_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
+}
+
+void edge_state::ask_session() {
+  if (!session_alive_ || std::exchange(session_asked_, true))
+    return;
+  auto take = [this](std::optional<session_status> answer) {
+    session_asked_ = false;
+    view_.session = std::move(answer);
+    publish_health();
+  };
+  self_->request(options_.session, options_.query_timeout, atom::get_status_v)
+    .then([take](const session_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
+}
+
+void edge_state::ask_transport(uint32_t node, node_transport& of) {
+  if (std::exchange(of.asked, true))
+    return;
+  auto take = [this, node, who = of.peer.who](std::optional<transport_status> answer) {
+    auto at = transports_.find(node);
+    if (at == transports_.end() || at->second.peer.who != who)
+      return;
+    at->second.asked = false;
+    // Counters that were right a moment ago say more than none.
+    if (answer)
+      view_.transports[node] = *answer;
+  };
+  self_->request(of.peer.handle, options_.query_timeout, atom::get_status_v)
+    .then([take](const transport_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
+}
+
+void edge_state::publish_health() {
+  shared_->set_health(health_of(view_));
+}
+
+// -- questions --------------------------------------------------------------------------------------------------------
+
+void edge_state::ask_decision(uint64_t number, std::function<void(bool)> then) {
+  if (!conductor_)
+    return then(false);
+  const auto& request = table_.log().find(number)->request;
+  self_->request(conductor_->handle, options_.query_timeout, atom::get_decision_v, request.session, request.number)
+    .then(
+      [this, number, then](const decision_record& answer) {
+        if (auto* record = table_.log().find(number))
+          record->decision = answer;
+        then(true);
+      },
+      [then](const caf::error& why) { then(why == caf::sec::no_such_key); });
+}
+
+std::vector<request_record> edge_state::placed(const std::vector<uint64_t>& numbers) {
+  auto found = std::vector<request_record>{};
+  for (auto number : numbers)
+    if (const auto* record = table_.log().find(number))
+      if (record->decision && record->decision->decision.what == verdict::place)
+        found.push_back(*record);
+  return found;
+}
+
+void edge_state::answer_cluster(const std::function<void(std::string)>& reply) {
+  auto numbers = table_.log().newest(recent_max);
+  auto open = std::make_shared<size_t>(1);
+  auto done = [this, reply, numbers, open](bool) {
+    if (--*open == 0)
+      reply(cluster_json(view_, placed(numbers)));
+  };
+  for (auto number : numbers) {
+    if (is_final(*table_.log().find(number)))
+      continue;
+    ++*open;
+    ask_decision(number, done);
+  }
+  done(true);
+}
+
+void edge_state::answer_request(const std::string& id, const std::function<void(std::optional<std::string>)>& reply) {
+  auto number = table_.log().number_of(id);
+  if (number == 0)
+    return reply(std::nullopt);
+  auto done = [this, reply, number](bool answered) {
+    const auto* record = table_.log().find(number);
+    if (record && record->decision)
+      reply(decision_json(*record));
+    else if (answered || !record)
+      reply(std::nullopt);
+    // Otherwise nobody knows, and the gateway says so after its own timeout.
+  };
+  if (is_final(*table_.log().find(number)))
+    done(true);
+  else
+    ask_decision(number, done);
+}
+
+} // namespace perigee::cli
