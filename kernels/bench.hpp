@@ -12,9 +12,9 @@ namespace perigee::kernels {
 
 /// What the machine can do at best, measured with the same number of threads.
 struct machine_limits {
-  double read_bytes_per_second = 0; ///< of memory: a buffer of at least four times the last-level cache, best of 5
+  double read_bytes_per_second = 0; ///< of memory: a buffer of at least four times the last-level cache, median of 5
   uint64_t read_buffer_bytes = 0;
-  double bf16_flops_per_second = 0; ///< best of oneDNN's products; 0 where the processor has no bf16
+  double bf16_flops_per_second = 0; ///< oneDNN's best shape, median of 5; 0 where the processor has no bf16
   double f32_flops_per_second = 0;
 };
 

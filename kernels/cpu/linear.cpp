@@ -13,8 +13,8 @@ namespace {
 
 // Fewer multiply-adds than this are done before a helper has woken up.
 constexpr auto serial_work_max = uint64_t{200'000};
-// Below this many rows our kernels, made for few rows, are faster than oneDNN.
-constexpr auto dnnl_rows_min = uint32_t{32};
+// Below this many rows our kernels, made for few rows, are as fast as oneDNN or faster.
+constexpr auto dnnl_rows_min = uint32_t{128};
 
 } // namespace
 

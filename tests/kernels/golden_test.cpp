@@ -54,7 +54,7 @@ void check_path(const golden& g, const json::object& prompt, const cpu::transfor
   auto weights = model::load(g.dir);
   auto ids = numbers<token_id>(prompt.at("ids"));
   auto greedy = numbers<token_id>(prompt.at("greedy"));
-  auto engine = bench_engine{weights, options, static_cast<uint32_t>(ids.size() + greedy.size())};
+  auto engine = sequence_engine{weights, options, static_cast<uint32_t>(ids.size() + greedy.size())};
   auto logits = engine.run(ids, 0);
   CHECK_LE(largest_difference(logits, numbers<float>(prompt.at("first_logits"))), tolerance);
   exact = exact || prompt.at("min_gap").to_number<double>() > 2 * tolerance;
@@ -148,7 +148,7 @@ TEST_CASE("reference data: stories260k tokens, logits and tokenizer cases are re
     options.ignore_eos = true;
     options.sampling.temperature = 0;
     for (auto reference : {false, true}) {
-      auto pass = bench_engine{weights, {1, reference, false}, 64};
+      auto pass = sequence_engine{weights, {1, reference, false}, 64};
       CHECK_LE(largest_difference(pass.run(ids, 0), expected), 1e-3f);
       auto run = engine{weights, {2, 16, reference, false}};
       auto result = run.complete(std::string{prompt.at("prompt").as_string()}, options);
@@ -167,7 +167,7 @@ TEST_CASE("reference data: tiny-random-bf16 agrees within the tolerance of bf16"
   auto weights = model::load(*dir);
   auto answers = read_json_object(*dir / "golden.json", 1 << 20);
   auto ids = numbers<token_id>(answers.at("prompt_ids"));
-  auto logits = bench_engine{weights, {2, false, false}, 64}.run(ids, 0);
+  auto logits = sequence_engine{weights, {2, false, false}, 64}.run(ids, 0);
   for (const auto& pair : answers.at("last_logits_top16").as_array())
     CHECK_LE(std::abs(logits[pair.at(0).to_number<size_t>()] - pair.at(1).to_number<float>()), 2e-2f);
   auto first = numbers<float>(answers.at("last_logits_first16"));

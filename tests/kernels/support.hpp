@@ -5,6 +5,7 @@
 #include "kernels/model/json_reader.hpp"
 #include "kernels/model/model.hpp"
 #include "tests/support/testing.hpp"
+#include "transport/base/status.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -18,9 +19,9 @@
 namespace perigee::kernels::test {
 
 /// A KV pool and a forward pass over it, for one sequence at a time.
-struct bench_engine {
-  bench_engine(std::shared_ptr<const model> weights, const cpu::transformer_options& options, uint32_t tokens,
-               uint32_t block_tokens = 16)
+struct sequence_engine {
+  sequence_engine(std::shared_ptr<const model> weights, const cpu::transformer_options& options, uint32_t tokens,
+                  uint32_t block_tokens = 16)
     : layout(weights->layout(block_tokens)), pool(layout.blocks_for(tokens) * layout.block_bytes(), std::byte{0xff}),
       slots(layout.blocks_for(tokens)), pass(weights, block_tokens, options, pool) {
     std::iota(slots.rbegin(), slots.rend(), 0u); // any order will do

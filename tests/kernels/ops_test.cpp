@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/dnnl_gemm.hpp"
+#include "kernels/cpu/linear.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/packed_matrix.hpp"
+#include "tests/kernels/support.hpp"
+
+#include <cstring>
+
+using namespace perigee;
+using namespace perigee::kernels;
+using namespace perigee::kernels::cpu;
+using namespace perigee::kernels::test;
+
+namespace {
+
+class random_numbers {
+public:
+  explicit random_numbers(uint64_t seed) : engine_(seed) {}
+
+  uint32_t from(uint32_t low, uint32_t high) {
+    return low + static_cast<uint32_t>(engine_() % (high - low + 1));
+  }
+  std::vector<float> floats(size_t count, float scale = 1) {
+    auto result = std::vector<float>(count);
+    for (auto& x : result)
+      x = scale * (static_cast<float>(engine_() % 20001) / 10000 - 1);
+    return result;
+  }
+  /// Numbers as a type stores them.
+  std::vector<std::byte> stored(dtype type, size_t count) {
+    auto result = std::vector<std::byte>(count * size_of(type));
+    auto values = floats(count);
+    for (auto i = size_t{0}; i < count; ++i) {
+      auto half = type == dtype::bf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
+      if (type == dtype::f32)
+        std::memcpy(result.data() + 4 * i, &values[i], 4);
+      else
+        std::memcpy(result.data() + 2 * i, &half, 2);
+    }
+    return result;
+  }
+
+private:
+  std::mt19937_64 engine_;
+};
+
+/// Every instruction set that this processor has, but the reference.
+std::vector<const ops*> fast_sets() {
+  auto result = std::vector<const ops*>{};
+  for (auto set : {instruction_set::avx2, instruction_set::avx512, instruction_set::avx512_bf16})
+    if (set <= best_instruction_set())
+      result.push_back(&ops_for(set));
+  return result;
+}
+
+/// A matrix and the memory it is packed into.
+struct packed_fixture {
+  packed_fixture(random_numbers& random, dtype type, uint32_t n, uint32_t k)
+    : raw(random.stored(type, size_t{n} * k)), view{raw, type, n, k}, memory(packed_matrix::bytes_for({&view, 1})),
+      matrix({&view, 1}, memory.data()) {}
+
+  std::vector<std::byte> raw;
+  matrix_view view;
+  aligned_buffer<std::byte> memory;
+  packed_matrix matrix;
+};
+
+void (*gemm_of(const ops& table, dtype type))(const gemm_task&) noexcept {
+  return type == dtype::f32 ? table.gemm_f32 : type == dtype::f16 ? table.gemm_f16 : table.gemm_bf16;
+}
+
+gemm_task whole(const packed_matrix& matrix, const void* a, size_t a_stride, uint32_t rows, std::vector<float>& c) {
+  auto task = gemm_task{};
+  task.a = a;
+  task.a_stride = a_stride;
+  task.rows = rows;
+  task.panels = matrix.data();
+  task.panel_bytes = matrix.panel_bytes();
+  task.k = matrix.k();
+  task.n = matrix.n();
+  task.panel_end = matrix.panels();
+  task.c = c.data();
+  task.c_stride = matrix.n();
+  return task;
+}
+
+constexpr auto all_types = {dtype::f32, dtype::f16, dtype::bf16};
+
+} // namespace
+
+TEST_CASE("dtype: halves survive the way to f32 and back, and rounding goes to the nearest, ties to even") {
+  for (auto bits = 0u; bits < 0x10000; ++bits) {
+    auto half = static_cast<uint16_t>(bits);
+    if ((half & 0x7c00) != 0x7c00 || (half & 0x3ff) == 0)
+      REQUIRE_EQ(f32_to_f16(f16_to_f32(half)), half);
+    if ((half & 0x7f80) != 0x7f80 || (half & 0x7f) == 0)
+      REQUIRE_EQ(f32_to_bf16(bf16_to_f32(half)), half);
+  }
+  CHECK_EQ(f32_to_bf16(1.0f + 0x1p-8f), 0x3f80);     // a tie, down to even
+  CHECK_EQ(f32_to_bf16(1.0f + 3 * 0x1p-8f), 0x3f82); // a tie, up to even
+  CHECK_EQ(f32_to_f16(1.0f + 0x1p-11f), 0x3c00);
+  CHECK_EQ(f32_to_f16(1.0f + 3 * 0x1p-11f), 0x3c02);
+  CHECK_EQ(f32_to_f16(65519.0f), 0x7bff);
+  CHECK_EQ(f32_to_f16(65520.0f), 0x7c00);
+  CHECK_EQ(f32_to_f16(0x1p-25f), 0); // a tie below the smallest number
+  CHECK(std::isnan(bf16_to_f32(f32_to_bf16(NAN))));
+  CHECK(std::isnan(f16_to_f32(f32_to_f16(NAN))));
+}
+
+TEST_CASE("ops: norm, rotation and SwiGLU of every instruction set agree with the reference at any length") {
+  auto random = random_numbers{1};
+  for (const auto* fast : fast_sets())
+    for (auto round = uint64_t{0}; round < testing::seeds(200); ++round) {
+      CAPTURE(fast->name);
+      auto n = random.from(1, 150);
+      CAPTURE(n);
+      auto x = random.floats(n, 8);
+      auto y = random.floats(n, 2);
+      auto expected = std::vector<float>(n);
+      auto found = std::vector<float>(n);
+      scalar_ops.rms_norm(x.data(), y.data(), 1e-5f, n, expected.data());
+      fast->rms_norm(x.data(), y.data(), 1e-5f, n, found.data());
+      REQUIRE_LE(largest_difference(expected, found), 1e-5f);
+      scalar_ops.swiglu(x.data(), y.data(), n, expected.data());
+      fast->swiglu(x.data(), y.data(), n, found.data());
+      REQUIRE_LE(largest_difference(expected, found), 1e-5f);
+      for (auto i = 0u; i < n; ++i)
+        REQUIRE_EQ(expected[i],
+                   doctest::Approx(x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * y[i]).epsilon(1e-5));
+      auto head = random.floats(2 * size_t{n});
+      auto other = head;
+      scalar_ops.rope(head.data(), x.data(), y.data(), n);
+      fast->rope(other.data(), x.data(), y.data(), n);
+      REQUIRE_LE(largest_difference(head, other), 1e-5f);
+    }
+}
+
+TEST_CASE("ops: matrix products of every instruction set and type agree with the reference on random shapes") {
+  auto random = random_numbers{2};
+  for (auto round = uint64_t{0}; round < testing::seeds(60); ++round)
+    for (auto type : all_types) {
+      auto n = random.from(1, 200);
+      auto k = random.from(1, 140);
+      auto rows = random.from(1, 30);
+      CAPTURE(n);
+      CAPTURE(k);
+      CAPTURE(rows);
+      CAPTURE(to_string(type));
+      auto fixture = packed_fixture{random, type, n, k};
+      auto a = random.floats(size_t{rows} * k);
+      auto start = random.floats(size_t{rows} * n);
+      for (auto accumulate : {false, true}) {
+        auto expected = start;
+        auto task = whole(fixture.matrix, a.data(), k, rows, expected);
+        task.accumulate = accumulate;
+        gemm_of(scalar_ops, type)(task);
+        // The reference itself, against the definition.
+        auto row = random.from(0, rows - 1);
+        auto column = random.from(0, n - 1);
+        auto weights = std::vector<float>(k);
+        widen(fixture.view.row(column), type, weights);
+        auto sum = accumulate ? static_cast<double>(start[row * n + column]) : 0.0;
+        for (auto i = 0u; i < k; ++i)
+          sum += static_cast<double>(a[row * k + i]) * weights[i];
+        REQUIRE_LE(std::abs(expected[row * n + column] - sum), 1e-4);
+        for (const auto* fast : fast_sets()) {
+          auto found = start;
+          task.c = found.data();
+          gemm_of(*fast, type)(task);
+          REQUIRE_LE(largest_difference(expected, found), 1e-4f);
+        }
+      }
+    }
+}
+
+TEST_CASE("ops: a row of a product has the same bits alone, among others, and for a part of the panels") {
+  auto random = random_numbers{3};
+  for (const auto* fast : fast_sets())
+    for (auto type : all_types) {
+      CAPTURE(fast->name);
+      auto fixture = packed_fixture{random, type, 130, 77};
+      auto rows = 29u;
+      auto dot = type == dtype::bf16 && fast->gemm_bf16_dot != nullptr;
+      auto in = activations{};
+      in.reshape(rows, 77, dot);
+      auto a = random.floats(rows * 77);
+      for (auto r = 0u; r < rows; ++r)
+        in.set(*fast, r, a.data() + r * 77);
+      auto kernel = dot ? fast->gemm_bf16_dot : gemm_of(*fast, type);
+      auto together = std::vector<float>(rows * 130);
+      kernel(whole(fixture.matrix, in.data(), in.stride(), rows, together));
+      for (auto r = 0u; r < rows; ++r) {
+        auto alone = std::vector<float>(130);
+        auto bytes = in.stride() * (dot ? 2 : 4);
+        auto task = whole(fixture.matrix, static_cast<const std::byte*>(in.data()) + r * bytes, in.stride(), 1, alone);
+        for (auto panel = 0u; panel < fixture.matrix.panels(); ++panel) {
+          task.panel_begin = panel;
+          task.panel_end = panel + 1;
+          kernel(task);
+        }
+        REQUIRE(std::memcmp(alone.data(), together.data() + r * 130, 130 * 4) == 0);
+      }
+    }
+}
+
+TEST_CASE("ops: bf16 products with bf16 input agree with f32 sums of the rounded input, and so do oneDNN's") {
+  if (best_instruction_set() < instruction_set::avx512_bf16)
+    return testing::skip("the processor has no AVX-512 BF16");
+  auto random = random_numbers{4};
+  const auto& table = ops_for(instruction_set::avx512_bf16);
+  auto pool = thread_pool{3};
+  auto library = dnnl_gemm{pool};
+  for (auto round = uint64_t{0}; round < testing::seeds(20); ++round) {
+    auto n = random.from(1, 700);
+    auto k = random.from(1, 140);
+    auto rows = random.from(1, 300);
+    CAPTURE(n);
+    CAPTURE(k);
+    CAPTURE(rows);
+    auto fixture = packed_fixture{random, dtype::bf16, n, k};
+    auto in = activations{};
+    in.reshape(rounded_rows(rows), k, true);
+    auto rounded = random.floats(size_t{rows} * k);
+    for (auto r = 0u; r < rows; ++r) {
+      in.set(table, r, rounded.data() + size_t{r} * k);
+      for (auto i = 0u; i < k; ++i) {
+        auto& x = rounded[size_t{r} * k + i];
+        auto expected = f32_to_bf16(x);
+        REQUIRE_EQ(static_cast<const uint16_t*>(in.data())[r * in.stride() + i], expected);
+        x = bf16_to_f32(expected);
+      }
+    }
+    auto start = random.floats(size_t{rows} * n);
+    for (auto accumulate : {false, true}) {
+      auto expected = start;
+      auto task = whole(fixture.matrix, rounded.data(), k, rows, expected);
+      task.accumulate = accumulate;
+      scalar_ops.gemm_bf16(task);
+      auto found = start;
+      task.c = found.data();
+      task.a = in.data();
+      task.a_stride = in.stride();
+      table.gemm_bf16_dot(task);
+      REQUIRE_LE(largest_difference(expected, found), 1e-4f);
+      found = start;
+      library.apply(fixture.matrix, static_cast<const uint16_t*>(in.data()), in.stride(), rows, found.data(), n,
+                    accumulate);
+      REQUIRE_LE(largest_difference(expected, found), 1e-4f);
+    }
+  }
+}
+
+namespace {
+
+/// Random queries over a random pool; blocks in random slots, what lies behind the sequence is not a number.
+struct attention_fixture {
+  attention_fixture(random_numbers& random, dtype kv) : type(kv) {
+    head_dim = 2 * random.from(1, 50);
+    block_tokens = random.from(0, 1) == 0 ? 16 : random.from(1, 40);
+    units = random.from(1, attention_units_max);
+    auto longest = random.from(1, 150);
+    auto count = (longest + block_tokens - 1) / block_tokens;
+    auto head_bytes = size_t{head_dim} * block_tokens * size_of(type);
+    pool.assign(2 * head_bytes * count, std::byte{0xff});
+    for (auto i = 0u; i < count; ++i)
+      slots.push_back(count - 1 - i);
+    for (auto position = 0u; position < longest; ++position) {
+      auto* block = pool.data() + slots[position / block_tokens] * 2 * head_bytes;
+      auto row = random.stored(type, 2 * size_t{head_dim});
+      auto at = position % block_tokens;
+      for (auto d = 0u; d < head_dim; ++d) {
+        auto size = size_of(type);
+        std::memcpy(block + (size_t{d} * block_tokens + at) * size, row.data() + d * size, size);
+        std::memcpy(block + head_bytes + (size_t{at} * head_dim + d) * size, row.data() + (head_dim + d) * size, size);
+      }
+    }
+    q = random.floats(size_t{units} * head_dim);
+    for (auto u = 0u; u < units; ++u)
+      lengths.push_back(u == 0 ? longest : random.from(1, longest));
+    k_bytes = head_bytes;
+  }
+
+  std::vector<float> run(const ops& table, uint32_t first, uint32_t count) {
+    auto out = std::vector<float>(size_t{count} * head_dim);
+    auto queries = std::vector<const float*>{};
+    auto outputs = std::vector<float*>{};
+    for (auto u = 0u; u < count; ++u) {
+      queries.push_back(q.data() + size_t{first + u} * head_dim);
+      outputs.push_back(out.data() + size_t{u} * head_dim);
+    }
+    auto scratch = aligned_buffer<float>{attention_scratch_floats(head_dim)};
+    auto task = attention_task{queries.data(), outputs.data(), lengths.data() + first,
+                               count,          head_dim,       block_tokens,
+                               pool.data(),    2 * k_bytes,    0,
+                               k_bytes,        slots.data(),   scratch.data()};
+    (type == dtype::f32 ? table.attention_f32 : type == dtype::f16 ? table.attention_f16 : table.attention_bf16)(task);
+    return out;
+  }
+
+  dtype type;
+  uint32_t head_dim = 0;
+  uint32_t block_tokens = 0;
+  uint32_t units = 0;
+  size_t k_bytes = 0;
+  std::vector<std::byte> pool;
+  std::vector<uint32_t> slots;
+  std::vector<float> q;
+  std::vector<uint32_t> lengths;
+};
+
+} // namespace
+
+TEST_CASE(
+  "ops: attention of every instruction set and type agrees with the reference, and units do not affect each other") {
+  auto random = random_numbers{5};
+  for (auto round = uint64_t{0}; round < testing::seeds(100); ++round)
+    for (auto type : all_types) {
+      auto fixture = attention_fixture{random, type};
+      CAPTURE(fixture.head_dim);
+      CAPTURE(fixture.block_tokens);
+      CAPTURE(fixture.units);
+      auto expected = fixture.run(scalar_ops, 0, fixture.units);
+      for (const auto* fast : fast_sets()) {
+        CAPTURE(fast->name);
+        auto together = fixture.run(*fast, 0, fixture.units);
+        REQUIRE_LE(largest_difference(expected, together), 2e-5f);
+        for (auto u = 0u; u < fixture.units; ++u) {
+          auto alone = fixture.run(*fast, u, 1);
+          REQUIRE(std::memcmp(alone.data(), together.data() + size_t{u} * fixture.head_dim, 4 * fixture.head_dim) == 0);
+        }
+      }
+    }
+}
+
+TEST_CASE("thread_pool: every task runs once, on a thread of the pool, in many loops one after the other") {
+  for (auto threads : {1u, 2u, 5u}) {
+    auto pool = thread_pool{threads};
+    for (auto round = 0u; round < 2000; ++round) {
+      auto tasks = round % 23;
+      auto runs = std::vector<std::atomic<uint32_t>>(tasks);
+      auto strange = std::atomic<uint32_t>{0};
+      pool.run(tasks, [&](uint32_t task, uint32_t thread) {
+        ++runs[task];
+        strange += thread >= threads ? 1 : 0;
+      });
+      for (const auto& count : runs)
+        REQUIRE_EQ(count, 1);
+      REQUIRE_EQ(strange, 0);
+    }
+  }
+}
