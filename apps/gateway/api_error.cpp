@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/gateway/api_error.hpp"
 
+#include "kernels/model/utf8.hpp"
+
+#include <algorithm>
+
 namespace perigee::gateway {
 
 namespace {
@@ -62,9 +66,9 @@ std::string clipped(std::string_view text) {
   auto end = cut ? bytes_max : text.size();
   while (cut && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u)
     --end; // not in the middle of a character
-  auto result = std::string{};
-  for (auto c : text.substr(0, end))
-    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  auto result = kernels::utf8::lossy(text.substr(0, end));
+  std::replace_if(
+    result.begin(), result.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
   return cut ? result + "..." : result;
 }
 

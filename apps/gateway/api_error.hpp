@@ -8,8 +8,8 @@
 
 namespace perigee::gateway {
 
-/// An error as OpenAI's clients know it. `type` and `code` are machine-readable, `message` is one clear sentence for a person,
-/// `param` names the field at fault (empty where none is).
+/// An error as OpenAI's clients know it. `type` and `code` are machine-readable, `message` is one clear sentence for a
+/// person, `param` names the field at fault (empty where none is).
 struct api_error {
   uint16_t http_status = 500;
   std::string type;
@@ -38,7 +38,8 @@ api_error timed_out(std::string_view message);
 /// 500: a defect of this server.
 api_error internal_error(std::string_view message);
 
-/// What a client wrote, fit for a message: at most 64 bytes of it, cut at a character, control characters as spaces.
+/// What a client wrote, fit for a message: at most 64 bytes of it, cut at a character, control characters as spaces,
+/// bytes that are not UTF-8 as U+FFFD.
 std::string clipped(std::string_view text);
 /// `clipped`, in double quotes.
 std::string shown(std::string_view text);

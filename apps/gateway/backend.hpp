@@ -18,15 +18,15 @@
 
 namespace perigee::gateway {
 
-/// The seam between HTTP and the rest of the program. The gateway knows nothing below this header: production puts sessions
-/// behind it, tests a script.
+/// The seam between HTTP and the rest of the program. The gateway knows nothing below this header: production puts
+/// sessions behind it, tests a script.
 
 /// What the gateway must know about the model it fronts. Fixed while the gateway runs.
 struct model_facts {
-  std::string id;              ///< the name clients use
-  int64_t created = 0;         ///< Unix seconds
-  uint32_t context_tokens = 0; ///< prompt and completion together
-  uint32_t vocabulary = 0;     ///< token ids are in [0, vocabulary)
+  std::string id;               ///< the name clients use
+  int64_t created = 0;          ///< Unix seconds
+  uint32_t context_tokens = 0;  ///< prompt and completion together
+  uint32_t vocabulary = 0;      ///< token ids are in [0, vocabulary)
   uint32_t token_bytes_max = 0; ///< bytes of text the longest token can stand for; 0 where unknown
   std::vector<token_id> eos_ids;
   chat_format chat;
@@ -37,8 +37,8 @@ class text_encoder {
 public:
   virtual ~text_encoder() = default;
 
-  /// `add_bos` puts the model's begin token in front where the model wants one. With `parse_special` the spellings of special
-  /// tokens become these tokens, without it they are ordinary text. `text` is valid UTF-8.
+  /// `add_bos` puts the model's begin token in front where the model wants one. With `parse_special` the spellings of
+  /// special tokens become these tokens, without it they are ordinary text. `text` is valid UTF-8.
   virtual std::vector<token_id> encode(std::string_view text, bool add_bos, bool parse_special) const = 0;
 };
 
@@ -51,10 +51,10 @@ struct completion_spec {
   /// `stop_ids` holds the model's end ids and the chat format's end of turn, or nothing with `ignore_eos`.
   /// `seed` is to be taken from the field below.
   kernels::sampling_params sampling;
-  std::optional<uint64_t> seed;   ///< absent: whoever runs the request draws one
-  std::vector<std::string> stop;  ///< strings that end a choice and are not part of its text
+  std::optional<uint64_t> seed;                ///< absent: whoever runs the request draws one
+  std::vector<std::string> stop;               ///< strings that end a choice and are not part of its text
   std::chrono::milliseconds deadline{600'000}; ///< from `submit`; after it the sink gets an error (504)
-  std::string user;               ///< as the client gave it, for records only
+  std::string user;                            ///< as the client gave it, for records only
 };
 
 /// Why a choice ended.
@@ -67,20 +67,20 @@ enum class finish_reason : uint8_t {
 struct completion_summary {
   uint32_t prompt_tokens = 0;
   uint32_t completion_tokens = 0;
-  uint32_t cached_tokens = 0; ///< prompt tokens whose KV was reused
+  uint32_t cached_tokens = 0;                        ///< prompt tokens whose KV was reused
   std::optional<std::chrono::nanoseconds> queued;    ///< submit until a prefill instance began, where known
   std::optional<std::chrono::nanoseconds> prefilled; ///< prefill's own time, where known
 };
 
 /// Receives one prompt's completion. Called from any thread, one call at a time; every call returns at once.
-/// Order: `on_text` as text comes, `on_finish` once per choice after its last text, then `on_end` once. `on_error` may come at
-/// any point instead and is then the last call. After `cancel` no call is owed, and late ones are ignored.
+/// Order: `on_text` as text comes, `on_finish` once per choice after its last text, then `on_end` once. `on_error` may
+/// come at any point instead and is then the last call. After `cancel` no call is owed, and late ones are ignored.
 class completion_sink {
 public:
   virtual ~completion_sink() = default;
 
-  /// `text` is whole UTF-8 characters and may be empty (tokens whose text is withheld for now); `tokens` is how many tokens
-  /// the choice has so far.
+  /// `text` is whole UTF-8 characters and may be empty (tokens whose text is withheld for now); `tokens` is how many
+  /// tokens the choice has so far.
   virtual void on_text(uint32_t choice, std::string text, uint32_t tokens) = 0;
   virtual void on_finish(uint32_t choice, finish_reason reason) = 0;
   virtual void on_end(const completion_summary& summary) = 0;
@@ -110,21 +110,22 @@ struct backend_health {
   std::string detail; ///< one sentence for people, e.g. which part is missing
 };
 
-/// What serves completions. The gateway calls it from its own thread (and `submit` never concurrently); no call may block.
-/// Callbacks may be called from any thread, at most once, now or later; the gateway gives up on them after `query_timeout`.
+/// What serves completions. The gateway calls it from its own thread (and `submit` never concurrently); no call may
+/// block. Callbacks may be called from any thread, at most once, now or later; the gateway gives up on them after
+/// `query_timeout`.
 class backend {
 public:
   virtual ~backend() = default;
 
-  /// Takes over a prompt; a refusal comes through the sink (429 with `retry_after_s`). The backend drops the sink when the
-  /// prompt has ended.
+  /// Takes over a prompt; a refusal comes through the sink (429 with `retry_after_s`). The backend drops the sink when
+  /// the prompt has ended.
   virtual request_handle submit(completion_spec spec, std::shared_ptr<completion_sink> sink) = 0;
 
   /// Ends a prompt early. Unknown and ended handles are ignored.
   virtual void cancel(request_handle handle, cancel_reason reason) = 0;
 
-  /// Asks to withhold further text (`paused`) or to go on, because the client does not read. Text already under way may still
-  /// come; one that never stops coming is cancelled at twice the bound.
+  /// Asks to withhold further text (`paused`) or to go on, because the client does not read. Text already under way may
+  /// still come; one that never stops coming is cancelled at twice the bound.
   virtual void set_paused(request_handle handle, bool paused) = 0;
 
   virtual backend_health health() const = 0;

@@ -25,7 +25,8 @@ std::string_view role_name(chat_role role) noexcept {
 std::string_view trimmed(std::string_view text) {
   constexpr auto blanks = std::string_view{" \t\r\n\f\v"};
   auto begin = text.find_first_not_of(blanks);
-  return begin == std::string_view::npos ? std::string_view{} : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+  return begin == std::string_view::npos ? std::string_view{}
+                                         : text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
 /// Keeps text that people wrote in as few segments as possible: tokenizers treat the start of a segment specially.

@@ -21,7 +21,8 @@ struct chat_message {
   friend bool operator==(const chat_message&, const chat_message&) = default;
 };
 
-/// The forms of conversation perigee can write. Templates are programs (Jinja); these are the forms most of them produce.
+/// The forms of conversation perigee can write. Templates are programs (Jinja); these are the forms most of them
+/// produce.
 enum class chat_style : uint8_t {
   plain,   ///< "User: ...\nAssistant:", for models without a template or with one of another form
   chatml,  ///< <|im_start|>role ... <|im_end|>
@@ -44,12 +45,12 @@ struct chat_format {
   std::optional<std::string> stop_string() const;
 };
 
-/// Recognises the form by the markers in `tokenizer_config.json` (its text), or in `template_text` where a model keeps the
-/// template in a file of its own. Anything unknown, absent or malformed gives the plain form.
+/// Recognises the form by the markers in `tokenizer_config.json` (its text), or in `template_text` where a model keeps
+/// the template in a file of its own. Anything unknown, absent or malformed gives the plain form.
 chat_format recognise_chat_format(std::string_view tokenizer_config_json, std::string_view template_text = {});
 
-/// A stretch of prompt. Only stretches that the template itself wrote as control tokens have `special`; what people wrote
-/// never has, so that a control token spelled in a message stays text.
+/// A stretch of prompt. Only stretches that the template itself wrote as control tokens have `special`; what people
+/// wrote never has, so that a control token spelled in a message stays text.
 struct prompt_segment {
   std::string text;
   bool special = false;

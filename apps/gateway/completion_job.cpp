@@ -24,7 +24,8 @@ std::variant<prepared_request, api_error> parse_and_prepare(const completion_con
     auto parsed = parse_api_request(kind, body, context.limits);
     if (auto* error = std::get_if<api_error>(&parsed))
       return std::move(*error);
-    return prepare(std::move(std::get<api_request>(parsed)), context.model, context.encoder, id, context.request_timeout);
+    return prepare(std::move(std::get<api_request>(parsed)), context.model, context.encoder, id,
+                   context.request_timeout);
   } catch (const std::exception& error) {
     return internal_error(fmt::format("The prompt could not be tokenized: {}.", error.what()));
   }
@@ -83,8 +84,10 @@ void completion_job::submit(prepared_request request) {
   prompts_open_ = request.specs.size();
   choices_.resize(prompts_open_ * choices_per_prompt_);
   auto created = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  auto identity = answer_identity{id_, context_.model.id, created, request.kind, static_cast<uint32_t>(choices_.size())};
-  writer_ = stream_ ? make_stream_writer(std::move(identity), request.include_usage) : make_body_writer(std::move(identity));
+  auto identity =
+    answer_identity{id_, context_.model.id, created, request.kind, static_cast<uint32_t>(choices_.size())};
+  writer_ =
+    stream_ ? make_stream_writer(std::move(identity), request.include_usage) : make_body_writer(std::move(identity));
   for (size_t i = 0; i < request.specs.size(); ++i)
     handles_.push_back(context_.target.submit(std::move(request.specs[i]), std::make_shared<inbox_sink>(inbox_, i)));
 }
@@ -113,8 +116,9 @@ void completion_job::handle(const sink_event& event) {
     return on_end(event.prompt, *summary);
   auto choice = event.prompt * choices_per_prompt_ + event.choice;
   if (event.choice >= choices_per_prompt_ || choices_[choice].finished)
-    return fail(internal_error(fmt::format("The backend sent an event for choice {}, which is over or never was.", event.choice)),
-                "error");
+    return fail(
+      internal_error(fmt::format("The backend sent an event for choice {}, which is over or never was.", event.choice)),
+      "error");
   if (const auto* part = std::get_if<sink_event::text_part>(&event.what))
     on_text(static_cast<uint32_t>(choice), *part);
   else

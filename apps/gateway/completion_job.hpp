@@ -37,8 +37,8 @@ struct completion_context {
   size_t in_flight = 0;     ///< jobs alive; kept by the jobs
 };
 
-/// One request of /v1/completions or /v1/chat/completions from its body to its last byte: parse, prepare, submit, write events,
-/// hold the stream while the client does not read, cancel when it is gone. Gateway thread only.
+/// One request of /v1/completions or /v1/chat/completions from its body to its last byte: parse, prepare, submit, write
+/// events, hold the stream while the client does not read, cancel when it is gone. Gateway thread only.
 class completion_job : public activity, public std::enable_shared_from_this<completion_job> {
 public:
   completion_job(completion_context& context, exchange& where, std::string id);

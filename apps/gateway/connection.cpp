@@ -37,7 +37,8 @@ void connection::wait_readable() {
   if (reading_ || closed_ || end_of_input_)
     return;
   reading_ = true;
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) { self->on_readable(error); });
+  socket_.async_wait(tcp::socket::wait_read,
+                     [self = shared_from_this()](const error_code& error) { self->on_readable(error); });
 }
 
 void connection::on_readable(const error_code& error) {
@@ -68,7 +69,8 @@ void connection::on_end_of_input() {
 void connection::process() {
   while (!answering_ && !closed_ && !pending_.empty()) {
     if (reader_ == nullptr) {
-      reader_ = std::make_unique<request_reader>(host_.options.header_bytes_max, host_.options.body_bytes_max, host_.bodies);
+      reader_ =
+        std::make_unique<request_reader>(host_.options.header_bytes_max, host_.options.body_bytes_max, host_.bodies);
       since_ = clock::now();
     }
     auto before = reader_->where();
@@ -172,9 +174,8 @@ void connection::flush() {
     return;
   write_under_way_ = true;
   auto rest = net::buffer(writing_.data() + written_, writing_.size() - written_);
-  socket_.async_write_some(rest, [self = shared_from_this()](const error_code& error, size_t bytes) {
-    self->on_written(error, bytes);
-  });
+  socket_.async_write_some(
+    rest, [self = shared_from_this()](const error_code& error, size_t bytes) { self->on_written(error, bytes); });
 }
 
 void connection::on_written(const error_code& error, size_t bytes) {
@@ -235,7 +236,7 @@ void connection::close(cancel_reason reason) {
   reader_.reset();
   pending_ = {};
   if (!write_under_way_)
-    forget_output(); // else the system may still look at it
+    forget_output();     // else the system may still look at it
   host_.open.erase(id_); // may end this object's last reference but the caller's
 }
 

@@ -22,11 +22,13 @@ struct connection_host {
   service& answers;
   byte_budget& bodies;
   std::map<uint64_t, std::shared_ptr<connection>> open;
-  std::vector<char> scratch = std::vector<char>(size_t{64} << 10); ///< read buffer of whichever connection reads right now
+  std::vector<char> scratch =
+    std::vector<char>(size_t{64} << 10); ///< read buffer of whichever connection reads right now
 };
 
-/// One client: reads requests, one after the other, and writes their answers. An idle connection holds no buffers. While a request
-/// is answered the socket is still watched, so that a client's leaving is noticed at once; what it sends ahead waits, bounded.
+/// One client: reads requests, one after the other, and writes their answers. An idle connection holds no buffers.
+/// While a request is answered the socket is still watched, so that a client's leaving is noticed at once; what it
+/// sends ahead waits, bounded.
 class connection : public exchange, public std::enable_shared_from_this<connection> {
 public:
   connection(boost::asio::ip::tcp::socket socket, connection_host& host, uint64_t id);
@@ -70,10 +72,10 @@ private:
   uint64_t id_;
 
   // input
-  std::string pending_; ///< received, not yet understood
+  std::string pending_;                    ///< received, not yet understood
   std::unique_ptr<request_reader> reader_; ///< of the request being received
-  bool reading_ = false;      ///< a wait for input is under way
-  bool end_of_input_ = false; ///< the client sends no more
+  bool reading_ = false;                   ///< a wait for input is under way
+  bool end_of_input_ = false;              ///< the client sends no more
 
   // the request being answered
   std::shared_ptr<activity> activity_;

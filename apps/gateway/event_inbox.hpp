@@ -24,8 +24,8 @@ struct sink_event {
   std::variant<text_part, finish_reason, completion_summary, api_error> what;
 };
 
-/// Where sinks of one HTTP request leave their events. `push` from any thread; `take` and `close` from the gateway's. Events that
-/// come while a wake-up is under way share it.
+/// Where sinks of one HTTP request leave their events. `push` from any thread; `take` and `close` from the gateway's.
+/// Events that come while a wake-up is under way share it.
 class event_inbox {
 public:
   /// `wake` arranges that somebody calls `take` soon; called without locks held, from the pushing thread.

@@ -12,8 +12,8 @@ namespace perigee::gateway {
 
 using clock = std::chrono::steady_clock;
 
-/// The place to answer one request: a connection, seen by what answers. Gateway thread only. After `respond`, `finish` or `abort`
-/// the exchange is over and must not be touched again.
+/// The place to answer one request: a connection, seen by what answers. Gateway thread only. After `respond`, `finish`
+/// or `abort` the exchange is over and must not be touched again.
 class exchange {
 public:
   virtual ~exchange() = default;

@@ -9,12 +9,12 @@ namespace {
 
 constexpr auto first_token_bounds = std::array{.001, .005, .01, .02, .04, .06, .08, .1,  .25,  .5,   .75,
                                                1.,   2.5,  5.,  7.5, 10., 20., 40., 80., 160., 640., 2560.};
-constexpr auto token_bounds = std::array{.01, .025, .05, .075, .1,  .15, .2,  .3,  .4, .5,
-                                         .75, 1.,   2.5, 5.,   7.5, 10., 20., 40., 80.};
-constexpr auto request_bounds = std::array{.3,  .5,  .8,  1.,  1.5, 2.,   2.5,  5.,   10.,  15.,  20.,
-                                           30., 40., 50., 60., 120., 240., 480., 960., 1920., 7680.};
-constexpr auto length_bounds = std::array{1.,    2.,    5.,    10.,   20.,    50.,    100.,   200.,
-                                          500.,  1e3,   2e3,   5e3,   1e4,    2e4,    5e4,    1e5};
+constexpr auto token_bounds =
+  std::array{.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1., 2.5, 5., 7.5, 10., 20., 40., 80.};
+constexpr auto request_bounds =
+  std::array{.3, .5, .8, 1., 1.5, 2., 2.5, 5., 10., 15., 20., 30., 40., 50., 60., 120., 240., 480., 960., 1920., 7680.};
+constexpr auto length_bounds =
+  std::array{1., 2., 5., 10., 20., 50., 100., 200., 500., 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5};
 
 double seconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
@@ -50,13 +50,14 @@ gateway_metrics::gateway_metrics(metric_registry& registry, std::string model_na
     completion_length_(registry.make_histogram("perigee:request_generation_tokens",
                                                "Generated tokens of each prompt, all choices together.", length_bounds,
                                                with_model())),
-    prompt_tokens_(registry.make_counter("perigee:prompt_tokens_total", "Prompt tokens of finished prompts.", with_model())),
+    prompt_tokens_(
+      registry.make_counter("perigee:prompt_tokens_total", "Prompt tokens of finished prompts.", with_model())),
     completion_tokens_(
       registry.make_counter("perigee:generation_tokens_total", "Generated tokens of finished prompts.", with_model())),
     cache_queries_(registry.make_counter("perigee:prefix_cache_queries_total",
                                          "Prompt tokens looked up in the prefix cache.", with_model())),
-    cache_hits_(registry.make_counter("perigee:prefix_cache_hits_total", "Prompt tokens whose KV was reused.",
-                                      with_model())) {
+    cache_hits_(
+      registry.make_counter("perigee:prefix_cache_hits_total", "Prompt tokens whose KV was reused.", with_model())) {
   // families that dashboards divide by exist from the start
   for (auto reason : {"stop", "length"})
     registry.make_counter("perigee:request_success_total", "Choices that ended, by why.",

@@ -11,7 +11,8 @@
 
 namespace perigee::gateway {
 
-/// What the gateway itself measures. Names and buckets are vLLM's with `perigee:` for `vllm:`, where the meaning is the same.
+/// What the gateway itself measures. Names and buckets are vLLM's with `perigee:` for `vllm:`, where the meaning is the
+/// same.
 class gateway_metrics {
 public:
   /// Registers all families; each carries the label `model_name`. The registry must outlive this object.
@@ -29,7 +30,8 @@ public:
   gauge& streams_paused;     ///< streams that wait for a slow reader
   gauge& unread_bytes;       ///< output queued for all clients
   histogram& time_to_first_token;
-  histogram& inter_token_latency;   ///< one observation per token after the first; tokens that come together share the gap
+  histogram&
+    inter_token_latency; ///< one observation per token after the first; tokens that come together share the gap
   histogram& time_per_output_token; ///< per request: mean time per token of a choice after the first
   histogram& e2e_latency;           ///< from the whole request's arrival to its last event
 

@@ -53,18 +53,20 @@ tcp::acceptor bind_to(net::io_context& context, const std::string& host, uint16_
 
 } // namespace
 
-/// The I/O context is shared with sinks and replies that the backend still holds when the server is gone: what they post then is
-/// never run.
+/// The I/O context is shared with sinks and replies that the backend still holds when the server is gone: what they
+/// post then is never run.
 struct http_server::core {
   core(server_options wanted, const gateway_parts& parts)
     : options(std::move(wanted)), bodies(options.bodies_bytes_max), io(std::make_shared<net::io_context>(1)),
-      worker(std::make_shared<net::io_context>(1)), answers(options.service, parts, post_to(io), post_to(worker)),
-      host{options, answers, bodies, {}}, acceptor(bind_to(*io, options.host, options.port)), port(acceptor.local_endpoint().port()), ticker(*io), rest(*io),
-      work(net::make_work_guard(*io)), worker_work(net::make_work_guard(*worker)) {
+      worker(std::make_shared<net::io_context>(1)),
+      answers(options.service, parts, post_to(io), post_to(worker)), host{options, answers, bodies, {}},
+      acceptor(bind_to(*io, options.host, options.port)), port(acceptor.local_endpoint().port()), ticker(*io),
+      rest(*io), work(net::make_work_guard(*io)), worker_work(net::make_work_guard(*worker)) {
     raise_file_limit(uint64_t{options.connections_max} + 256);
     auto shortest = std::min({options.idle_timeout, options.read_timeout, options.service.slow_client_timeout,
                               options.service.request_timeout, options.service.query_timeout});
-    tick_interval = std::clamp<std::chrono::milliseconds>(shortest / 4, std::chrono::milliseconds{10}, std::chrono::seconds{1});
+    tick_interval =
+      std::clamp<std::chrono::milliseconds>(shortest / 4, std::chrono::milliseconds{10}, std::chrono::seconds{1});
     accept_next();
     tick();
     io_thread = std::thread{[this] { io->run(); }};
@@ -94,7 +96,8 @@ struct http_server::core {
     acceptor.async_accept([this](const error_code& error, tcp::socket socket) {
       if (!acceptor.is_open())
         return;
-      if (error == net::error::no_descriptors || error == net::error::no_memory || error == net::error::no_buffer_space) {
+      if (error == net::error::no_descriptors || error == net::error::no_memory
+          || error == net::error::no_buffer_space) {
         rest.expires_after(accept_rest);
         rest.async_wait([this](const error_code& cancelled) {
           if (!cancelled)

@@ -50,8 +50,8 @@ std::string render_head(const http_response& response, framing how, bool keep_al
 /// `bytes` (not empty) as one chunk of a chunked body.
 std::string render_chunk(std::string_view bytes);
 
-/// X-Request-ID and X-Correlation-ID as the client sent them; `fallback_id` as X-Request-ID where it sent none, or one that is
-/// longer than 256 bytes or not printable ASCII.
+/// X-Request-ID and X-Correlation-ID as the client sent them; `fallback_id` as X-Request-ID where it sent none, or one
+/// that is longer than 256 bytes or not printable ASCII.
 header_list echoed_headers(const http_request& request, const std::string& fallback_id);
 
 /// Compares ASCII without case.

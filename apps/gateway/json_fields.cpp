@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/gateway/json_fields.hpp"
 
+#include "kernels/model/utf8.hpp"
+
 #include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -23,32 +25,12 @@ std::string range_text(double low, double high, bool low_open) {
 } // namespace
 
 std::optional<size_t> invalid_utf8_at(std::string_view text) noexcept {
-  auto byte = [text](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : uint8_t{0}; };
-  auto i = size_t{0};
-  while (i < text.size()) {
-    auto lead = byte(i);
-    auto length = size_t{1};
-    auto low = uint8_t{0x80}, high = uint8_t{0xbf}; // bounds of the second byte
-    if (lead >= 0xc2 && lead <= 0xdf) {
-      length = 2;
-    } else if (lead >= 0xe0 && lead <= 0xef) {
-      length = 3;
-      low = lead == 0xe0 ? 0xa0 : 0x80;
-      high = lead == 0xed ? 0x9f : 0xbf;
-    } else if (lead >= 0xf0 && lead <= 0xf4) {
-      length = 4;
-      low = lead == 0xf0 ? 0x90 : 0x80;
-      high = lead == 0xf4 ? 0x8f : 0xbf;
-    } else if (lead >= 0x80) {
-      return i;
-    }
-    for (size_t k = 1; k < length; ++k) {
-      if (byte(i + k) < low || byte(i + k) > high)
-        return i;
-      low = 0x80;
-      high = 0xbf;
-    }
-    i += length;
+  using kernels::utf8::sequence;
+  for (auto at = size_t{0}; at < text.size();) {
+    auto next = kernels::utf8::front(text.substr(at));
+    if (next.kind != sequence::form::character)
+      return at;
+    at += next.bytes;
   }
   return std::nullopt;
 }
@@ -62,13 +44,13 @@ std::variant<json::object, api_error> parse_json_object(std::string_view text) {
   auto error = boost::system::error_code{};
   auto used = parser.write_some(text.data(), text.size(), error);
   if (error == json::error::too_deep)
-    return invalid_request("json_too_deep",
-                           fmt::format("The body nests deeper than the {} levels allowed (byte {}).", json_depth_max, used));
+    return invalid_request("json_too_deep", fmt::format("The body nests deeper than the {} levels allowed (byte {}).",
+                                                        json_depth_max, used));
   if (!error && text.find_first_not_of(" \t\r\n", used) != std::string_view::npos)
     error = json::make_error_code(json::error::extra_data);
   if (error)
-    return invalid_request("invalid_json", fmt::format("The body is not valid JSON: {} (byte {} of {}).", error.message(),
-                                                       used, text.size()));
+    return invalid_request("invalid_json", fmt::format("The body is not valid JSON: {} (byte {} of {}).",
+                                                       error.message(), used, text.size()));
   auto value = parser.release();
   if (!value.is_object())
     return invalid_request("invalid_json", fmt::format("The body is {}; it must be a JSON object.", kind_name(value)));
@@ -137,7 +119,8 @@ std::optional<int64_t> field_reader::integer(std::string_view name, int64_t low,
     return value->get_int64();
   auto path = path_of(name);
   if (value->is_int64() || value->is_uint64())
-    fail(invalid_field(path, fmt::format("{} is {}; it must be between {} and {}.", path, json::serialize(*value), low, high)));
+    fail(invalid_field(
+      path, fmt::format("{} is {}; it must be between {} and {}.", path, json::serialize(*value), low, high)));
   else if (value->is_double())
     fail(invalid_field(path, fmt::format("{} is {}; it must be an integer.", path, value->get_double())));
   else

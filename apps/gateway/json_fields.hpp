@@ -19,14 +19,15 @@ namespace perigee::gateway {
 /// How deep arrays and objects of a body may stand in each other.
 constexpr uint32_t json_depth_max = 32;
 
-/// Position of the first byte of `text` that is not valid UTF-8 (RFC 3629: no overlong forms, no surrogates); nothing if all is.
+/// Position of the first character of `text` that is not valid UTF-8; nothing if all are.
 std::optional<size_t> invalid_utf8_at(std::string_view text) noexcept;
 
-/// Parses a request body, which must be one JSON object in UTF-8, at most `json_depth_max` deep. Errors say at which byte.
+/// Parses a request body, which must be one JSON object in UTF-8, at most `json_depth_max` deep. Errors say at which
+/// byte.
 std::variant<boost::json::object, api_error> parse_json_object(std::string_view text);
 
-/// Reads the fields of one object and leaves none out: a field that nobody asked for is an error. Keeps the first problem;
-/// after one, further reads still answer but mean nothing. JSON null counts as absent.
+/// Reads the fields of one object and leaves none out: a field that nobody asked for is an error. Keeps the first
+/// problem; after one, further reads still answer but mean nothing. JSON null counts as absent.
 class field_reader {
 public:
   /// `path` is the object's place in the body for messages ("" for the body itself). `object` must outlive the reader.

@@ -92,8 +92,8 @@ metric_registry::family& metric_registry::find_or_make(std::string_view name, st
     found->second.help = help;
   }
   if (found->second.type != type)
-    throw failure{errc::invalid_argument, fmt::format("metric {} is a {}, not a {}", name,
-                                                      type_name(found->second.type), type_name(type))};
+    throw failure{errc::invalid_argument,
+                  fmt::format("metric {} is a {}, not a {}", name, type_name(found->second.type), type_name(type))};
   return found->second;
 }
 

@@ -91,8 +91,8 @@ struct metric_family {
 /// The metrics of one process, rendered as Prometheus text (exposition format 0.0.4). All calls from any thread.
 class metric_registry {
 public:
-  /// Finds or makes the member of family `name` with these labels; the reference is good as long as the registry. A family has
-  /// one type and one help text: those of the first call count, another type is an error (throws `failure`).
+  /// Finds or makes the member of family `name` with these labels; the reference is good as long as the registry. A
+  /// family has one type and one help text: those of the first call count, another type is an error (throws `failure`).
   counter& make_counter(std::string_view name, std::string_view help, const label_list& labels = {});
   gauge& make_gauge(std::string_view name, std::string_view help, const label_list& labels = {});
   histogram& make_histogram(std::string_view name, std::string_view help, std::span<const double> bounds,

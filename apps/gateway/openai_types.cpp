@@ -48,8 +48,8 @@ void read_stop(field_reader& fields, const request_limits& limits, std::vector<s
       return fields.fail(invalid_field(path, fmt::format("{} is {}; it must be a string.", path, kind_name(entry))));
     auto text = std::string{entry.get_string()};
     if (text.empty() || text.size() > limits.stop_bytes_max)
-      return fields.fail(invalid_field(
-        path, fmt::format("{} has {} bytes; it must have between 1 and {}.", path, text.size(), limits.stop_bytes_max)));
+      return fields.fail(invalid_field(path, fmt::format("{} has {} bytes; it must have between 1 and {}.", path,
+                                                         text.size(), limits.stop_bytes_max)));
     stop.push_back(std::move(text));
   };
   if (value->is_string())
@@ -59,8 +59,8 @@ void read_stop(field_reader& fields, const request_limits& limits, std::vector<s
       invalid_field("stop", fmt::format("stop is {}; it must be a string or an array of strings.", kind_name(*value))));
   const auto& entries = value->get_array();
   if (entries.size() > limits.stops_max)
-    return fields.fail(
-      invalid_field("stop", fmt::format("stop has {} entries; at most {} are allowed.", entries.size(), limits.stops_max)));
+    return fields.fail(invalid_field(
+      "stop", fmt::format("stop has {} entries; at most {} are allowed.", entries.size(), limits.stops_max)));
   for (size_t i = 0; i < entries.size(); ++i)
     add(entries[i], fmt::format("stop[{}]", i));
 }
@@ -70,8 +70,10 @@ void read_max_tokens(field_reader& fields, std::optional<uint32_t>& max_tokens) 
   auto older = fields.integer("max_tokens", 1, token_count_max);
   auto newer = fields.integer("max_completion_tokens", 1, token_count_max);
   if (older && newer && *older != *newer)
-    fields.fail(invalid_field("max_completion_tokens", fmt::format("max_completion_tokens is {} but max_tokens is {}; give one "
-                                                                   "of them.", *newer, *older)));
+    fields.fail(
+      invalid_field("max_completion_tokens", fmt::format("max_completion_tokens is {} but max_tokens is {}; give one "
+                                                         "of them.",
+                                                         *newer, *older)));
   if (newer || older)
     max_tokens = static_cast<uint32_t>(newer ? *newer : *older);
 }
@@ -94,10 +96,25 @@ void read_stream(field_reader& fields, api_request& request) {
 
 /// Fields of OpenAI's API and of servers like it that perigee does not have (yet), so that the message can say so.
 void refuse_unsupported(field_reader& fields, const api_request& request) {
-  constexpr auto common = std::array{"logit_bias", "service_tier", "store",     "metadata",  "functions",
-                                     "tools",      "tool_choice",  "min_p",     "best_of",   "parallel_tool_calls",
-                                     "modalities", "audio",        "prediction", "suffix",   "function_call",
-                                     "top_logprobs", "reasoning_effort", "verbosity", "web_search_options"};
+  constexpr auto common = std::array{"logit_bias",
+                                     "service_tier",
+                                     "store",
+                                     "metadata",
+                                     "functions",
+                                     "tools",
+                                     "tool_choice",
+                                     "min_p",
+                                     "best_of",
+                                     "parallel_tool_calls",
+                                     "modalities",
+                                     "audio",
+                                     "prediction",
+                                     "suffix",
+                                     "function_call",
+                                     "top_logprobs",
+                                     "reasoning_effort",
+                                     "verbosity",
+                                     "web_search_options"};
   for (auto name : common) {
     if (name == std::string_view{"best_of"})
       fields.unsupported(name, [&request](const json::value& value) {
@@ -149,8 +166,9 @@ void read_prompt(field_reader& fields, std::vector<prompt_input>& prompts) {
   for (size_t i = 0; i < entries.size(); ++i) {
     auto path = fmt::format("prompt[{}]", i);
     if (entries[i].kind() != entries[0].kind() || !(entries[i].is_string() || entries[i].is_array()))
-      return fields.fail(invalid_field(
-        path, fmt::format("{} is {}; the entries must be all strings or all arrays of token ids.", path, kind_name(entries[i]))));
+      return fields.fail(
+        invalid_field(path, fmt::format("{} is {}; the entries must be all strings or all arrays of token ids.", path,
+                                        kind_name(entries[i]))));
     if (entries[i].is_string()) {
       prompts.emplace_back(std::string{entries[i].get_string()});
       continue;
@@ -172,8 +190,8 @@ std::string read_content(field_reader& fields, const std::string& path) {
   if (value->is_string())
     return std::string{value->get_string()};
   if (!value->is_array()) {
-    fields.fail(invalid_field(path, fmt::format("{} is {}; it must be a string or an array of text parts.", path,
-                                                kind_name(*value))));
+    fields.fail(invalid_field(
+      path, fmt::format("{} is {}; it must be a string or an array of text parts.", path, kind_name(*value))));
     return {};
   }
   auto content = std::string{};
@@ -221,8 +239,9 @@ std::variant<chat_message, api_error> read_message(const json::value& value, con
   auto name = fields.text("role");
   auto role = role_of(name.value_or(""));
   if (!role)
-    fields.fail(invalid_field(path + ".role", fmt::format("{}.role is {}; it must be \"system\", \"user\" or \"assistant\".",
-                                                          path, name ? shown(*name) : "missing")));
+    fields.fail(
+      invalid_field(path + ".role", fmt::format("{}.role is {}; it must be \"system\", \"user\" or \"assistant\".",
+                                                path, name ? shown(*name) : "missing")));
   auto content = read_content(fields, path + ".content");
   if (auto error = fields.finish())
     return std::move(*error);
@@ -234,8 +253,9 @@ void read_messages(field_reader& fields, std::vector<chat_message>& messages) {
   if (value == nullptr)
     return fields.fail(invalid_field("messages", "messages is missing."));
   if (!value->is_array() || value->get_array().empty())
-    return fields.fail(invalid_field("messages", fmt::format("messages is {}; it must be an array of at least one message.",
-                                                             value->is_array() ? "empty" : kind_name(*value))));
+    return fields.fail(
+      invalid_field("messages", fmt::format("messages is {}; it must be an array of at least one message.",
+                                            value->is_array() ? "empty" : kind_name(*value))));
   const auto& entries = value->get_array();
   for (size_t i = 0; i < entries.size(); ++i) {
     auto message = read_message(entries[i], fmt::format("messages[{}]", i));
@@ -247,7 +267,8 @@ void read_messages(field_reader& fields, std::vector<chat_message>& messages) {
 
 } // namespace
 
-std::variant<api_request, api_error> parse_api_request(api_kind kind, std::string_view body, const request_limits& limits) {
+std::variant<api_request, api_error> parse_api_request(api_kind kind, std::string_view body,
+                                                       const request_limits& limits) {
   auto parsed = parse_json_object(body);
   if (auto* error = std::get_if<api_error>(&parsed))
     return std::move(*error);
@@ -265,8 +286,9 @@ std::variant<api_request, api_error> parse_api_request(api_kind kind, std::strin
   auto prompts = kind == api_kind::chat ? size_t{1} : request.prompts.size();
   request.choices = static_cast<uint32_t>(fields.integer("n", 1, limits.choices_max).value_or(1));
   if (prompts * request.choices > limits.choices_max)
-    fields.fail(invalid_field("n", fmt::format("{} prompts with n = {} make {} completions; at most {} are allowed.", prompts,
-                                               request.choices, prompts * request.choices, limits.choices_max)));
+    fields.fail(
+      invalid_field("n", fmt::format("{} prompts with n = {} make {} completions; at most {} are allowed.", prompts,
+                                     request.choices, prompts * request.choices, limits.choices_max)));
   read_max_tokens(fields, request.max_tokens);
   read_stream(fields, request);
   read_stop(fields, limits, request.stop);

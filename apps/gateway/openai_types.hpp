@@ -28,8 +28,8 @@ struct request_limits {
 /// A prompt of /v1/completions: text, or token ids as they are (not yet checked against a vocabulary).
 using prompt_input = std::variant<std::string, std::vector<token_id>>;
 
-/// One completion or chat request, every field checked for type and range. What depends on the model (its name, lengths, ids)
-/// is checked by `prepare`.
+/// One completion or chat request, every field checked for type and range. What depends on the model (its name,
+/// lengths, ids) is checked by `prepare`.
 struct api_request {
   api_kind kind = api_kind::completion;
   std::string model;
@@ -47,6 +47,7 @@ struct api_request {
 };
 
 /// Reads a body of /v1/completions or /v1/chat/completions. Every field is either understood or an error that names it.
-std::variant<api_request, api_error> parse_api_request(api_kind kind, std::string_view body, const request_limits& limits);
+std::variant<api_request, api_error> parse_api_request(api_kind kind, std::string_view body,
+                                                       const request_limits& limits);
 
 } // namespace perigee::gateway

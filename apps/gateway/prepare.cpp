@@ -22,12 +22,13 @@ std::optional<api_error> check_size(std::string_view param, size_t bytes, const 
   auto bytes_max = uint64_t{model.context_tokens} * model.token_bytes_max;
   if (model.token_bytes_max == 0 || bytes <= bytes_max)
     return std::nullopt;
-  return too_long(param, fmt::format("{} has {} bytes, which is more than {} tokens; the context of {} holds {} tokens.", param,
-                                     bytes, model.context_tokens, shown(model.id), model.context_tokens));
+  return too_long(param,
+                  fmt::format("{} has {} bytes, which is more than {} tokens; the context of {} holds {} tokens.",
+                              param, bytes, model.context_tokens, shown(model.id), model.context_tokens));
 }
 
-std::variant<token_list, api_error> tokens_of(const prompt_input& input, const std::string& param, const model_facts& model,
-                                              const text_encoder& encoder) {
+std::variant<token_list, api_error> tokens_of(const prompt_input& input, const std::string& param,
+                                              const model_facts& model, const text_encoder& encoder) {
   if (const auto* text = std::get_if<std::string>(&input)) {
     if (auto error = check_size(param, text->size(), model))
       return std::move(*error);
@@ -39,8 +40,8 @@ std::variant<token_list, api_error> tokens_of(const prompt_input& input, const s
   if (outside == ids.end())
     return ids;
   auto place = fmt::format("{}[{}]", param, outside - ids.begin());
-  return invalid_field(place, fmt::format("{} is {}; token ids of {} are below {}.", place, *outside, shown(model.id),
-                                          model.vocabulary));
+  return invalid_field(
+    place, fmt::format("{} is {}; token ids of {} are below {}.", place, *outside, shown(model.id), model.vocabulary));
 }
 
 std::variant<token_list, api_error> tokens_of(const std::vector<chat_message>& messages, const model_facts& model,
@@ -77,31 +78,35 @@ token_list stop_ids_of(const api_request& request, const model_facts& model, con
   return ids;
 }
 
-/// How many tokens each choice may have: what was asked for if it fits, or else OpenAI's defaults (16 for completions, the rest
-/// of the context for chats).
-std::variant<uint32_t, api_error> max_tokens_of(const api_request& request, const std::string& param, size_t prompt_tokens,
-                                                const model_facts& model) {
+/// How many tokens each choice may have: what was asked for if it fits, or else OpenAI's defaults (16 for completions,
+/// the rest of the context for chats).
+std::variant<uint32_t, api_error> max_tokens_of(const api_request& request, const std::string& param,
+                                                size_t prompt_tokens, const model_facts& model) {
   if (prompt_tokens == 0)
     return invalid_field(param, fmt::format("{} has no tokens; at least one is needed.", param));
   if (prompt_tokens >= model.context_tokens)
-    return too_long(param, fmt::format("{} has {} tokens; the context of {} holds {}, of which at least one is for the completion.",
-                                       param, prompt_tokens, shown(model.id), model.context_tokens));
+    return too_long(
+      param, fmt::format("{} has {} tokens; the context of {} holds {}, of which at least one is for the completion.",
+                         param, prompt_tokens, shown(model.id), model.context_tokens));
   auto room = model.context_tokens - static_cast<uint32_t>(prompt_tokens);
   auto wanted = request.max_tokens.value_or(request.kind == api_kind::chat ? room : std::min(16u, room));
   if (wanted > room)
-    return too_long("max_tokens", fmt::format("max_tokens is {}, but after the {} tokens of {} only {} of the {} in the context of "
-                                              "{} are left.", wanted, prompt_tokens, param, room, model.context_tokens,
-                                              shown(model.id)));
+    return too_long("max_tokens",
+                    fmt::format("max_tokens is {}, but after the {} tokens of {} only {} of the {} in the context of "
+                                "{} are left.",
+                                wanted, prompt_tokens, param, room, model.context_tokens, shown(model.id)));
   if (request.sampling.min_tokens > wanted)
-    return invalid_field("min_tokens", fmt::format("min_tokens is {}, more than the {} tokens this completion may have.",
-                                                   request.sampling.min_tokens, wanted));
+    return invalid_field("min_tokens",
+                         fmt::format("min_tokens is {}, more than the {} tokens this completion may have.",
+                                     request.sampling.min_tokens, wanted));
   return wanted;
 }
 
 } // namespace
 
-std::variant<prepared_request, api_error> prepare(api_request request, const model_facts& model, const text_encoder& encoder,
-                                                  const std::string& id, std::chrono::milliseconds deadline) {
+std::variant<prepared_request, api_error> prepare(api_request request, const model_facts& model,
+                                                  const text_encoder& encoder, const std::string& id,
+                                                  std::chrono::milliseconds deadline) {
   if (request.model != model.id) {
     auto error = not_found("model_not_found", fmt::format("The model {} does not exist here; this server has {}.",
                                                           shown(request.model), shown(model.id)));

@@ -20,9 +20,11 @@ struct prepared_request {
   std::vector<completion_spec> specs;
 };
 
-/// Applies chat format, tokenizer and the model's limits. An unknown model is a 404; a prompt that leaves no room in the context,
-/// a token id outside the vocabulary, or more `max_tokens` than room a 400. `id` names the first prompt, the others get a suffix.
-std::variant<prepared_request, api_error> prepare(api_request request, const model_facts& model, const text_encoder& encoder,
-                                                  const std::string& id, std::chrono::milliseconds deadline);
+/// Applies chat format, tokenizer and the model's limits. An unknown model is a 404; a prompt that leaves no room in
+/// the context, a token id outside the vocabulary, or more `max_tokens` than room a 400. `id` names the first prompt,
+/// the others get a suffix.
+std::variant<prepared_request, api_error> prepare(api_request request, const model_facts& model,
+                                                  const text_encoder& encoder, const std::string& id,
+                                                  std::chrono::milliseconds deadline);
 
 } // namespace perigee::gateway

@@ -23,7 +23,8 @@ api_error with_status(uint16_t status, std::string_view code, std::string_view m
 struct request_reader::parser : http::request_parser<http::string_body> {};
 
 request_reader::request_reader(size_t header_bytes_max, size_t body_bytes_max, byte_budget& bodies)
-  : header_bytes_max_(header_bytes_max), body_bytes_max_(body_bytes_max), parser_(std::make_unique<parser>()), lease_(bodies) {
+  : header_bytes_max_(header_bytes_max), body_bytes_max_(body_bytes_max), parser_(std::make_unique<parser>()),
+    lease_(bodies) {
   parser_->header_limit(static_cast<uint32_t>(header_bytes_max));
   parser_->body_limit(body_bytes_max);
 }
@@ -42,8 +43,10 @@ size_t request_reader::feed(std::string_view bytes) {
     auto error = boost::beast::error_code{};
     auto used = rest.empty() ? size_t{0} : parser_->put(boost::asio::buffer(rest.data(), rest.size()), error);
     used_total += used;
-    if (error == http::error::header_limit || (error == http::error::need_more && rest.size() - used > header_bytes_max_)) {
-      fail(with_status(431, "header_too_large", fmt::format("The request header is larger than {} bytes.", header_bytes_max_)));
+    if (error == http::error::header_limit
+        || (error == http::error::need_more && rest.size() - used > header_bytes_max_)) {
+      fail(with_status(431, "header_too_large",
+                       fmt::format("The request header is larger than {} bytes.", header_bytes_max_)));
     } else if (error == http::error::body_limit) {
       fail(with_status(413, "body_too_large", fmt::format("The body is larger than {} bytes.", body_bytes_max_)));
     } else if (error && error != http::error::need_more) {

@@ -12,7 +12,8 @@
 
 namespace perigee::gateway {
 
-/// Reads one HTTP/1 request from bytes, however they are cut. Hides the parser (Boost.Beast) from the rest of the gateway.
+/// Reads one HTTP/1 request from bytes, however they are cut. Hides the parser (Boost.Beast) from the rest of the
+/// gateway.
 class request_reader {
 public:
   enum class phase : uint8_t { header, body, complete, failed };
@@ -21,8 +22,8 @@ public:
   request_reader(size_t header_bytes_max, size_t body_bytes_max, byte_budget& bodies);
   ~request_reader();
 
-  /// Takes a prefix of `bytes`, which begin where the last call stopped, and says how much. Stops after the header and after the
-  /// request. Takes nothing where it needs more first, and nothing once complete or failed.
+  /// Takes a prefix of `bytes`, which begin where the last call stopped, and says how much. Stops after the header and
+  /// after the request. Takes nothing where it needs more first, and nothing once complete or failed.
   size_t feed(std::string_view bytes);
 
   phase where() const noexcept {

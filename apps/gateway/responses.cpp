@@ -29,8 +29,8 @@ json::object usage_object(const usage_counts& usage) {
 
 /// {"id":...,"object":...,"created":...,"model":..., without the brace at the end, for objects written many times.
 std::string common_part(const answer_identity& identity, std::string_view object) {
-  return fmt::format(R"({{"id":{},"object":"{}","created":{},"model":{})", json::serialize(identity.id), object, identity.created,
-                     json::serialize(identity.model));
+  return fmt::format(R"({{"id":{},"object":"{}","created":{},"model":{})", json::serialize(identity.id), object,
+                     identity.created, json::serialize(identity.model));
 }
 
 class body_writer : public answer_writer {
@@ -65,8 +65,9 @@ public:
       choice["finish_reason"] = reasons_[i] ? json::value(name_of(*reasons_[i])) : json::value(nullptr);
       choices.push_back(std::move(choice));
     }
-    return fmt::format(R"({},"choices":{},"usage":{}}})", common_part(identity_, chat ? "chat.completion" : "text_completion"),
-                       json::serialize(choices), json::serialize(usage_object(usage)));
+    return fmt::format(R"({},"choices":{},"usage":{}}})",
+                       common_part(identity_, chat ? "chat.completion" : "text_completion"), json::serialize(choices),
+                       json::serialize(usage_object(usage)));
   }
 
 private:
@@ -90,7 +91,8 @@ public:
 
   std::string text(uint32_t choice, std::string_view text) override {
     auto quoted = json::serialize(text);
-    return chunk(choice, chat_ ? fmt::format(R"("delta":{{"content":{}}})", quoted) : fmt::format(R"("text":{})", quoted), "null");
+    return chunk(
+      choice, chat_ ? fmt::format(R"("delta":{{"content":{}}})", quoted) : fmt::format(R"("text":{})", quoted), "null");
   }
 
   std::string finish(uint32_t choice, finish_reason reason) override {
@@ -106,8 +108,8 @@ public:
 
 private:
   std::string chunk(uint32_t choice, std::string_view content, std::string_view reason) const {
-    return fmt::format("data: {},\"choices\":[{{\"index\":{},{},\"logprobs\":null,\"finish_reason\":{}}}]{}}}\n\n", common_, choice,
-                       content, reason, include_usage_ ? ",\"usage\":null" : "");
+    return fmt::format("data: {},\"choices\":[{{\"index\":{},{},\"logprobs\":null,\"finish_reason\":{}}}]{}}}\n\n",
+                       common_, choice, content, reason, include_usage_ ? ",\"usage\":null" : "");
   }
 
   bool chat_;

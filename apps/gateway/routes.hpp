@@ -23,7 +23,7 @@ enum class route : uint8_t {
 
 struct route_match {
   route where;
-  std::string_view name; ///< the path with a placeholder for its variable part; for metrics
+  std::string_view name;  ///< the path with a placeholder for its variable part; for metrics
   std::string_view allow; ///< for 405 and OPTIONS
   std::string argument;   ///< ID, percent-decoded
 };

@@ -58,8 +58,8 @@ http_response json_response(std::string body, uint16_t status = 200) {
 
 /// Only what cannot be JSON: clients forget the header, and curl sends its own.
 bool clearly_not_json(std::string_view content_type) {
-  constexpr auto wrong = std::array<std::string_view, 8>{"image/",          "audio/",    "video/",          "multipart/",
-                                                         "application/xml", "text/html", "application/pdf", "application/zip"};
+  constexpr auto wrong = std::array<std::string_view, 8>{
+    "image/", "audio/", "video/", "multipart/", "application/xml", "text/html", "application/pdf", "application/zip"};
   for (auto prefix : wrong)
     if (same_word(content_type.substr(0, prefix.size()), prefix))
       return true;
@@ -88,17 +88,16 @@ std::string random_id(std::string_view prefix) {
 
 service::service(const service_options& options, const gateway_parts& parts, post_function to_gateway,
                  post_function to_worker)
-  : options_(options), parts_(parts), metrics_(parts.registry, parts.model.id),
-    context_{parts.model,
-             parts.encoder,
-             parts.target,
-             metrics_,
-             options.limits,
-             options.unread_bytes_max,
-             options.slow_client_timeout,
-             options.request_timeout,
-             std::move(to_gateway),
-             std::move(to_worker)} {}
+  : options_(options), parts_(parts), metrics_(parts.registry, parts.model.id), context_{parts.model,
+                                                                                         parts.encoder,
+                                                                                         parts.target,
+                                                                                         metrics_,
+                                                                                         options.limits,
+                                                                                         options.unread_bytes_max,
+                                                                                         options.slow_client_timeout,
+                                                                                         options.request_timeout,
+                                                                                         std::move(to_gateway),
+                                                                                         std::move(to_worker)} {}
 
 http_response service::refuse(const api_error& error) {
   metrics_.answered("none", error.http_status);
@@ -115,9 +114,10 @@ void service::answer(std::string_view handler, exchange& where, http_response re
 std::shared_ptr<activity> service::serve(http_request request, exchange& where) {
   auto match = match_route(request.target);
   if (!match) {
-    auto error = not_found("unknown_path", fmt::format("There is nothing at {}; this server has /v1/models, /v1/completions, "
-                                                       "/v1/chat/completions, /health, /live, /metrics and /cluster.",
-                                                       shown(request.target)));
+    auto error =
+      not_found("unknown_path", fmt::format("There is nothing at {}; this server has /v1/models, /v1/completions, "
+                                            "/v1/chat/completions, /health, /live, /metrics and /cluster.",
+                                            shown(request.target)));
     answer("other", where, error_response(error));
     return nullptr;
   }
@@ -131,8 +131,8 @@ std::shared_ptr<activity> service::serve(http_request request, exchange& where) 
     return serve_completion(*match, std::move(request), where);
   if (!posting && (request.method == "GET" || request.method == "HEAD"))
     return serve_reading(*match, where);
-  auto error = invalid_request("method_not_allowed", fmt::format("{} is not allowed here; use {}.", shown(request.method),
-                                                                 posting ? "POST" : "GET"));
+  auto error = invalid_request("method_not_allowed", fmt::format("{} is not allowed here; use {}.",
+                                                                 shown(request.method), posting ? "POST" : "GET"));
   error.http_status = 405;
   auto response = error_response(error);
   response.headers.emplace_back("Allow", match->allow);
@@ -148,15 +148,17 @@ std::shared_ptr<activity> service::serve_completion(const route_match& match, ht
   } else if (auto error = check_content(request)) {
     refusal = error_response(*error);
   } else if (context_.in_flight >= options_.requests_in_flight_max) {
-    refusal = error_response(overloaded(fmt::format("{} requests are in flight, as many as this gateway takes at once.",
-                                                    context_.in_flight), retry_soon_s));
+    refusal = error_response(
+      overloaded(fmt::format("{} requests are in flight, as many as this gateway takes at once.", context_.in_flight),
+                 retry_soon_s));
   }
   if (refusal) {
     answer(match.name, where, std::move(*refusal));
     return nullptr;
   }
   auto kind = match.where == route::chat ? api_kind::chat : api_kind::completion;
-  auto job = std::make_shared<completion_job>(context_, where, random_id(kind == api_kind::chat ? "chatcmpl-" : "cmpl-"));
+  auto job =
+    std::make_shared<completion_job>(context_, where, random_id(kind == api_kind::chat ? "chatcmpl-" : "cmpl-"));
   job->start(kind, std::move(request));
   return job;
 }
@@ -187,9 +189,10 @@ std::shared_ptr<activity> service::serve_reading(const route_match& match, excha
     if (match.argument == parts_.model.id)
       answer(match.name, where, json_response(render_model(parts_.model)));
     else
-      answer(match.name, where, error_response(not_found("model_not_found", fmt::format("The model {} does not exist here; this server "
-                                                                                   "has {}.", shown(match.argument),
-                                                                                   shown(parts_.model.id)))));
+      answer(match.name, where,
+             error_response(not_found("model_not_found", fmt::format("The model {} does not exist here; this server "
+                                                                     "has {}.",
+                                                                     shown(match.argument), shown(parts_.model.id)))));
     return nullptr;
   case route::live: answer(match.name, where, json_response(R"({"status":"live"})")); return nullptr;
   case route::health: {
@@ -212,7 +215,9 @@ std::shared_ptr<activity> service::serve_reading(const route_match& match, excha
   case route::cluster:
     return ask<std::string>(
       match, where, [this](auto reply) { parts_.target.cluster_json(std::move(reply)); },
-      [late](std::optional<std::string> text) { return text ? json_response(std::move(*text)) : error_response(late); });
+      [late](std::optional<std::string> text) {
+        return text ? json_response(std::move(*text)) : error_response(late);
+      });
   case route::request:
     return ask<std::optional<std::string>>(
       match, where, [this, id = match.argument](auto reply) { parts_.target.request_json(id, std::move(reply)); },
@@ -220,11 +225,13 @@ std::shared_ptr<activity> service::serve_reading(const route_match& match, excha
         if (!text)
           return error_response(late);
         if (!*text)
-          return error_response(not_found("request_not_found", fmt::format("There is no record of request {}.", shown(id))));
+          return error_response(
+            not_found("request_not_found", fmt::format("There is no record of request {}.", shown(id))));
         return json_response(std::move(**text));
       });
   case route::dashboard:
-    answer(match.name, where, error_response(not_found("no_dashboard", "This build has no dashboard; /cluster has its data as JSON.")));
+    answer(match.name, where,
+           error_response(not_found("no_dashboard", "This build has no dashboard; /cluster has its data as JSON.")));
     return nullptr;
   case route::completion:
   case route::chat: break;

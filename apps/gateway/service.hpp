@@ -35,10 +35,11 @@ struct gateway_parts {
 /// Answers HTTP requests: which path and method mean what. Knows no sockets. Gateway thread only.
 class service {
 public:
-  service(const service_options& options, const gateway_parts& parts, post_function to_gateway, post_function to_worker);
+  service(const service_options& options, const gateway_parts& parts, post_function to_gateway,
+          post_function to_worker);
 
-  /// Answers through `where`, either at once (then the result is null) or by an activity that the caller keeps until the
-  /// exchange is over.
+  /// Answers through `where`, either at once (then the result is null) or by an activity that the caller keeps until
+  /// the exchange is over.
   std::shared_ptr<activity> serve(http_request request, exchange& where);
 
   /// The answer to something that never became a request.

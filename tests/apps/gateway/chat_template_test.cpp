@@ -25,7 +25,8 @@ std::string joined(const chat_prompt& prompt) {
 } // namespace
 
 TEST_CASE("chat_template: forms are recognised by their markers") {
-  CHECK(recognise_chat_format(R"({"chat_template": "{{'<|im_start|>' + message['role']}}"})").style == chat_style::chatml);
+  CHECK(recognise_chat_format(R"({"chat_template": "{{'<|im_start|>' + message['role']}}"})").style
+        == chat_style::chatml);
   CHECK(recognise_chat_format(R"({"chat_template": "x <|start_header_id|> y"})").style == chat_style::llama_3);
   CHECK(recognise_chat_format(R"({"chat_template": "[INST] x [/INST]"})").style == chat_style::llama_2);
   CHECK(recognise_chat_format(R"({"chat_template": "something else"})").style == chat_style::plain);
@@ -35,7 +36,8 @@ TEST_CASE("chat_template: forms are recognised by their markers") {
 }
 
 TEST_CASE("chat_template: of several named templates the default one counts") {
-  auto config = R"({"chat_template": [{"name": "tools", "template": "[INST]"}, {"name": "default", "template": "<|im_start|>"}]})";
+  auto config =
+    R"({"chat_template": [{"name": "tools", "template": "[INST]"}, {"name": "default", "template": "<|im_start|>"}]})";
   CHECK(recognise_chat_format(config).style == chat_style::chatml);
 }
 
@@ -65,16 +67,18 @@ TEST_CASE("chat_template: ChatML") {
 
 TEST_CASE("chat_template: Llama 3") {
   auto format = chat_format{chat_style::llama_3, "<|begin_of_text|>", ""};
-  CHECK(joined(rendered(format, {{chat_role::user, " Hi "}, {chat_role::assistant, "Yes?"}, {chat_role::user, "Bye"}}))
-        == "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-           "<|start_header_id|>assistant<|end_header_id|>\n\nYes?<|eot_id|>"
-           "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+  CHECK(
+    joined(rendered(format, {{chat_role::user, " Hi "}, {chat_role::assistant, "Yes?"}, {chat_role::user, "Bye"}}))
+    == "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+       "<|start_header_id|>assistant<|end_header_id|>\n\nYes?<|eot_id|>"
+       "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
   CHECK(format.end_of_turn() == "<|eot_id|>");
 }
 
 TEST_CASE("chat_template: Llama 2 puts the system message into the first turn and needs alternating turns") {
   auto format = chat_format{chat_style::llama_2, "<s>", "</s>"};
-  auto prompt = rendered(format, {{chat_role::system, "S"}, {chat_role::user, "A"}, {chat_role::assistant, "B"}, {chat_role::user, "C"}});
+  auto prompt = rendered(
+    format, {{chat_role::system, "S"}, {chat_role::user, "A"}, {chat_role::assistant, "B"}, {chat_role::user, "C"}});
   CHECK(prompt.segments
         == segments{{"<s>", true},
                     {"[INST] <<SYS>>\nS\n<</SYS>>\n\nA [/INST] B ", false},

@@ -165,15 +165,14 @@ void fake_backend::run() {
 }
 
 std::vector<token_id> byte_encoder::encode(std::string_view text, bool add_bos, bool parse_special) const {
-  constexpr auto specials = std::array<std::pair<std::string_view, token_id>, 3>{
-    {{"<s>", 256}, {"<|im_start|>", 257}, {"<|im_end|>", 258}}};
+  constexpr auto specials =
+    std::array<std::pair<std::string_view, token_id>, 3>{{{"<s>", 256}, {"<|im_start|>", 257}, {"<|im_end|>", 258}}};
   auto ids = std::vector<token_id>{};
   if (add_bos)
     ids.push_back(256);
   while (!text.empty()) {
-    auto found = std::find_if(specials.begin(), specials.end(), [&](const auto& special) {
-      return parse_special && text.starts_with(special.first);
-    });
+    auto found = std::find_if(specials.begin(), specials.end(),
+                              [&](const auto& special) { return parse_special && text.starts_with(special.first); });
     ids.push_back(found == specials.end() ? static_cast<uint8_t>(text[0]) : found->second);
     text.remove_prefix(found == specials.end() ? 1 : found->first.size());
   }

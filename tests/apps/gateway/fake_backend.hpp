@@ -23,8 +23,8 @@ struct completion_plan {
   uint32_t tokens = 3;
   finish_reason reason = finish_reason::stop;
   uint32_t cached_tokens = 0;
-  std::optional<api_error> error{}; ///< instead of the end, after the tokens
-  bool hold_end = false;          ///< the end comes only after `release`
+  std::optional<api_error> error{};  ///< instead of the end, after the tokens
+  bool hold_end = false;             ///< the end comes only after `release`
   std::chrono::microseconds pace{0}; ///< at least this long between two tokens
 };
 

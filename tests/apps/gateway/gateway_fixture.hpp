@@ -12,8 +12,8 @@ namespace perigee::gateway {
 
 /// A server on a free port over a fake backend.
 struct gateway_fixture {
-  explicit gateway_fixture(fake_backend::planner plan = [](const completion_spec&) { return completion_plan{}; },
-                           server_options wanted = {})
+  explicit gateway_fixture(
+    fake_backend::planner plan = [](const completion_spec&) { return completion_plan{}; }, server_options wanted = {})
     : target(std::move(plan)), server(on_free_port(std::move(wanted)), {model, encoder, target, registry}) {}
 
   http_client client(int receive_buffer_bytes = 0) {

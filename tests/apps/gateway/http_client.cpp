@@ -24,7 +24,8 @@ namespace {
 
 } // namespace
 
-http_client::http_client(uint16_t port, int receive_buffer_bytes) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+http_client::http_client(uint16_t port, int receive_buffer_bytes)
+  : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   if (fd_ < 0)
     throw_errno("socket");
   auto patience = timeval{10, 0};
@@ -143,7 +144,8 @@ client_response http_client::post(std::string_view path, std::string_view json) 
   return read_response();
 }
 
-std::string request_text(std::string_view method, std::string_view path, std::string_view body, std::string_view more_headers) {
+std::string request_text(std::string_view method, std::string_view path, std::string_view body,
+                         std::string_view more_headers) {
   auto text = std::string{method} + " " + std::string{path} + " HTTP/1.1\r\nHost: test\r\n" + std::string{more_headers};
   if (method == "POST")
     text += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";

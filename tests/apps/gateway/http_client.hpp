@@ -18,8 +18,8 @@ struct client_response {
   std::string body;
 };
 
-/// A blocking HTTP client that can also misbehave. Reads give up after ten seconds (throwing), so that a test fails rather than
-/// hangs.
+/// A blocking HTTP client that can also misbehave. Reads give up after ten seconds (throwing), so that a test fails
+/// rather than hangs.
 class http_client {
 public:
   /// `receive_buffer_bytes` > 0 sets the socket's buffer.

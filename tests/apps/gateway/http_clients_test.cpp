@@ -63,7 +63,8 @@ TEST_CASE("http clients: requests sent ahead are answered in order") {
   }};
   auto client = gateway.client();
   auto body = [](char letter, bool stream) {
-    return std::string{R"({"model":"org/small","prompt":")"} + letter + R"(","stream":)" + (stream ? "true}" : "false}");
+    return std::string{R"({"model":"org/small","prompt":")"} + letter + R"(","stream":)"
+           + (stream ? "true}" : "false}");
   };
   client.send(request_text("POST", completions, body('a', true)) + request_text("GET", "/live")
               + request_text("POST", completions, body('b', false)) + request_text("GET", "/nowhere")
@@ -117,8 +118,8 @@ TEST_CASE("http clients: 100-continue is answered before the body comes") {
   auto gateway = gateway_fixture{};
   auto client = gateway.client();
   auto body = completion_json();
-  client.send("POST /v1/completions HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size())
-              + "\r\n\r\n");
+  client.send("POST /v1/completions HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: "
+              + std::to_string(body.size()) + "\r\n\r\n");
   CHECK(client.read_response().status == 100);
   client.send(body);
   CHECK(client.read_response().status == 200);
@@ -132,7 +133,8 @@ TEST_CASE("http clients: one that leaves in the middle of a stream is cancelled"
   client.disconnect();
   CHECK(eventually([&] { return gateway.target.cancels() == std::vector{cancel_reason::client_gone}; }));
   CHECK(gateway.target.running() == 0);
-  CHECK(gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"client_gone\"} 1"));
+  CHECK(
+    gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"client_gone\"} 1"));
   CHECK(gateway.metrics_have("perigee:http_requests_in_flight 0"));
 }
 
@@ -150,12 +152,11 @@ TEST_CASE("http clients: one that leaves before its whole answer is cancelled, w
 }
 
 TEST_CASE("http clients: a stream pauses while its client does not read, and goes on when it does") {
-  auto gateway = gateway_fixture{[](const completion_spec&) {
-                                   return completion_plan{.piece = std::string(1000, 'x'),
-                                                          .tokens = 2000,
-                                                          .pace = std::chrono::microseconds{20}};
-                                 },
-                                 narrow()};
+  auto gateway = gateway_fixture{
+    [](const completion_spec&) {
+      return completion_plan{.piece = std::string(1000, 'x'), .tokens = 2000, .pace = std::chrono::microseconds{20}};
+    },
+    narrow()};
   auto client = gateway.client(small_receive_buffer);
   client.send(request_text("POST", completions, completion_json(R"(,"stream":true)")));
   REQUIRE(eventually([&] { return gateway.target.pauses() == std::vector{true}; }));
@@ -179,16 +180,18 @@ TEST_CASE("http clients: one that does not read for too long is cancelled, and l
   CHECK(eventually([&] { return gateway.target.cancels() == std::vector{cancel_reason::slow_client}; }));
   // unread bytes, a margin for what was under way, and the buffers of both sockets
   CHECK(gateway.target.pieces_sent() * 1000 < 2 * options.service.unread_bytes_max + (64 << 10));
-  CHECK(gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"slow_client\"} 1"));
+  CHECK(
+    gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"slow_client\"} 1"));
 }
 
 TEST_CASE("http clients: a backend that does not mind a pause is cut off at twice the bound") {
   auto options = narrow();
   options.service.unread_bytes_max = 16 << 10;
-  auto gateway = gateway_fixture{[](const completion_spec&) {
-                                   return completion_plan{.piece = std::string(200'000, 'x'), .tokens = 3, .hold_end = true};
-                                 },
-                                 options};
+  auto gateway =
+    gateway_fixture{[](const completion_spec&) {
+                      return completion_plan{.piece = std::string(200'000, 'x'), .tokens = 3, .hold_end = true};
+                    },
+                    options};
   auto client = gateway.client(small_receive_buffer);
   client.send(request_text("POST", completions, completion_json(R"(,"stream":true)")));
   CHECK(eventually([&] { return gateway.target.cancels() == std::vector{cancel_reason::slow_client}; }));
@@ -197,14 +200,13 @@ TEST_CASE("http clients: a backend that does not mind a pause is cut off at twic
 TEST_CASE("http clients: one that does not fetch a finished answer is let go") {
   auto options = narrow();
   options.service.slow_client_timeout = std::chrono::milliseconds{100};
-  auto gateway = gateway_fixture{[](const completion_spec&) {
-                                   return completion_plan{.piece = std::string(1'000'000, 'x'), .tokens = 5};
-                                 },
-                                 options};
+  auto gateway = gateway_fixture{
+    [](const completion_spec&) { return completion_plan{.piece = std::string(1'000'000, 'x'), .tokens = 5}; }, options};
   auto client = gateway.client(small_receive_buffer);
   client.send(request_text("POST", completions, completion_json()));
   CHECK(eventually([&] {
-    return gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"slow_client\"} 1");
+    return gateway.metrics_have(
+      "perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"slow_client\"} 1");
   }));
 }
 

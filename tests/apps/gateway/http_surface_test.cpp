@@ -20,7 +20,9 @@ TEST_CASE("http: a completion answers with text, reason and usage") {
   CHECK(response.headers["content-type"] == "application/json");
   CHECK(has(response.body, R"("text":"ab ab ab ")"));
   CHECK(has(response.body, R"("finish_reason":"stop")"));
-  CHECK(has(response.body, R"({"prompt_tokens":3,"completion_tokens":3,"total_tokens":6,"prompt_tokens_details":{"cached_tokens":2}})"));
+  CHECK(
+    has(response.body,
+        R"({"prompt_tokens":3,"completion_tokens":3,"total_tokens":6,"prompt_tokens_details":{"cached_tokens":2}})"));
   auto spec = gateway.target.submitted().at(0);
   CHECK(has(response.body, "\"id\":\"" + spec.id + "\""));
   CHECK(spec.prompt == std::vector<token_id>{256, 'H', 'i'});
@@ -33,7 +35,8 @@ TEST_CASE("http: a completion answers with text, reason and usage") {
 TEST_CASE("http: a stream gives the same text in events, usage where asked for, then DONE") {
   auto gateway = gateway_fixture{three_words};
   auto client = gateway.client();
-  auto response = client.post(completions, completion_json(R"(,"stream":true,"stream_options":{"include_usage":true})"));
+  auto response =
+    client.post(completions, completion_json(R"(,"stream":true,"stream_options":{"include_usage":true})"));
   CHECK(response.status == 200);
   CHECK(response.headers["content-type"] == "text/event-stream");
   CHECK(streamed_text(response.body) == "ab ab ab ");
@@ -46,7 +49,8 @@ TEST_CASE("http: chats answer whole and streamed") {
   auto gateway = gateway_fixture{three_words};
   auto client = gateway.client();
   auto body = std::string{R"({"model":"org/small","messages":[{"role":"user","content":"Hi"}])"};
-  CHECK(has(client.post("/v1/chat/completions", body + "}").body, R"("message":{"role":"assistant","content":"ab ab ab "})"));
+  CHECK(has(client.post("/v1/chat/completions", body + "}").body,
+            R"("message":{"role":"assistant","content":"ab ab ab "})"));
   auto stream = client.post("/v1/chat/completions", body + R"(,"stream":true})").body;
   CHECK(has(stream, R"("delta":{"role":"assistant","content":""})"));
   CHECK(has(stream, R"("delta":{"content":"ab "})"));
@@ -131,7 +135,8 @@ TEST_CASE("http: bad requests get a 4xx that says why, and the connection lives 
   check(client.post(completions, "{"), 400, "invalid_json");
   check(client.post(completions, completion_json(R"(,"logprobs":2)")), 400, R"("param":"logprobs")");
   check(client.post(completions, R"({"model":"gpt","prompt":"x"})"), 404, "model_not_found");
-  check(client.post(completions, R"({"model":"org/small","prompt":")" + std::string(600, 'x') + "\"}"), 400, "context_length_exceeded");
+  check(client.post(completions, R"({"model":"org/small","prompt":")" + std::string(600, 'x') + "\"}"), 400,
+        "context_length_exceeded");
   check(client.get("/nowhere"), 404, "unknown_path");
   auto wrong_method = client.get(completions);
   CHECK(wrong_method.headers["allow"] == "POST, OPTIONS");
@@ -162,7 +167,9 @@ TEST_CASE("http: what cannot be read ends the connection after its answer") {
   check("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(17'000, 'x') + "\r\n\r\n", 431);
   check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", 413);
   check(request_text("POST", completions, std::string(5000, ' ')), 413);
-  check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(2048, ' '), 413);
+  check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n"
+          + std::string(2048, ' '),
+        413);
 }
 
 TEST_CASE("http: HEAD has no body, OPTIONS tells the methods") {
@@ -190,9 +197,8 @@ TEST_CASE("http: ids of the client come back, or one is made") {
 }
 
 TEST_CASE("http: a refusal by the backend is 429 with Retry-After, streaming or not") {
-  auto gateway = gateway_fixture{[](const completion_spec&) {
-    return completion_plan{.tokens = 0, .error = overloaded("Too many wait.", 7)};
-  }};
+  auto gateway = gateway_fixture{
+    [](const completion_spec&) { return completion_plan{.tokens = 0, .error = overloaded("Too many wait.", 7)}; }};
   auto client = gateway.client();
   for (auto more : {"", R"(,"stream":true)"}) {
     auto response = client.post(completions, completion_json(more));
@@ -200,13 +206,13 @@ TEST_CASE("http: a refusal by the backend is 429 with Retry-After, streaming or 
     CHECK(response.headers["retry-after"] == "7");
     CHECK(has(response.body, "Too many wait."));
   }
-  CHECK(gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"rejected\"} 2"));
+  CHECK(
+    gateway.metrics_have("perigee:http_requests_ended_early_total{model_name=\"org/small\",reason=\"rejected\"} 2"));
 }
 
 TEST_CASE("http: an error after the first token ends a stream with an error event") {
-  auto gateway = gateway_fixture{[](const completion_spec&) {
-    return completion_plan{.tokens = 2, .error = timed_out("Too late.")};
-  }};
+  auto gateway = gateway_fixture{
+    [](const completion_spec&) { return completion_plan{.tokens = 2, .error = timed_out("Too late.")}; }};
   auto client = gateway.client();
   auto response = client.post(completions, completion_json(R"(,"stream":true)"));
   CHECK(response.status == 200);
@@ -230,7 +236,8 @@ TEST_CASE("http: when one prompt of several fails the others are cancelled") {
 TEST_CASE("http: a backend that never answers costs a 504 after the deadline") {
   auto options = server_options{};
   options.service.request_timeout = std::chrono::milliseconds{50};
-  auto gateway = gateway_fixture{[](const completion_spec&) { return completion_plan{.tokens = 0, .hold_end = true}; }, options};
+  auto gateway =
+    gateway_fixture{[](const completion_spec&) { return completion_plan{.tokens = 0, .hold_end = true}; }, options};
   CHECK(gateway.client().post(completions, completion_json()).status == 504);
   CHECK(gateway.target.cancels() == std::vector{cancel_reason::abandoned});
 }

@@ -44,10 +44,12 @@ TEST_CASE("metrics: histogram buckets are cumulative, bounds inclusive, the last
 TEST_CASE("metrics: values kept elsewhere join the family of their name") {
   auto registry = metric_registry{};
   registry.make_gauge("g", "Ours.", {{"of", "us"}}).set(1);
-  auto extra = std::vector<metric_family>{{"g", "Theirs.", metric_type::gauge, {{{{"of", "them"}}, 2}}},
-                                          {"z", "Alone.", metric_type::counter, {{{}, std::numeric_limits<double>::infinity()}}}};
-  CHECK(registry.render(extra)
-        == "# HELP g Ours.\n# TYPE g gauge\ng{of=\"us\"} 1\ng{of=\"them\"} 2\n# HELP z Alone.\n# TYPE z counter\nz +Inf\n");
+  auto extra =
+    std::vector<metric_family>{{"g", "Theirs.", metric_type::gauge, {{{{"of", "them"}}, 2}}},
+                               {"z", "Alone.", metric_type::counter, {{{}, std::numeric_limits<double>::infinity()}}}};
+  CHECK(
+    registry.render(extra)
+    == "# HELP g Ours.\n# TYPE g gauge\ng{of=\"us\"} 1\ng{of=\"them\"} 2\n# HELP z Alone.\n# TYPE z counter\nz +Inf\n");
 }
 
 TEST_CASE("metrics: nothing is lost when several threads count") {
@@ -75,17 +77,18 @@ TEST_CASE("gateway_metrics: a finished prompt counts tokens, cache hits and time
   metrics.prompt_ended(summary);
   metrics.choice_finished(finish_reason::length);
   auto text = registry.render();
-  for (auto line : {"perigee:prompt_tokens_total{model_name=\"m\"} 405\n", "perigee:generation_tokens_total{model_name=\"m\"} 7\n",
-                    "perigee:prefix_cache_queries_total{model_name=\"m\"} 405\n",
-                    "perigee:prefix_cache_hits_total{model_name=\"m\"} 400\n",
-                    "perigee:request_success_total{model_name=\"m\",finished_reason=\"length\"} 1\n",
-                    "perigee:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 0\n",
-                    "perigee:request_queue_time_seconds_bucket{model_name=\"m\",le=\"2.5\"} 1\n",
-                    "perigee:request_queue_time_seconds_bucket{model_name=\"m\",le=\"2\"} 0\n",
-                    "perigee:request_prefill_time_seconds_count{model_name=\"m\"} 0\n",
-                    "perigee:time_to_first_token_seconds_bucket{model_name=\"m\",le=\"2560\"} 0\n",
-                    "perigee:inter_token_latency_seconds_bucket{model_name=\"m\",le=\"80\"} 0\n",
-                    "perigee:e2e_request_latency_seconds_bucket{model_name=\"m\",le=\"7680\"} 0\n"}) {
+  for (auto line :
+       {"perigee:prompt_tokens_total{model_name=\"m\"} 405\n", "perigee:generation_tokens_total{model_name=\"m\"} 7\n",
+        "perigee:prefix_cache_queries_total{model_name=\"m\"} 405\n",
+        "perigee:prefix_cache_hits_total{model_name=\"m\"} 400\n",
+        "perigee:request_success_total{model_name=\"m\",finished_reason=\"length\"} 1\n",
+        "perigee:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 0\n",
+        "perigee:request_queue_time_seconds_bucket{model_name=\"m\",le=\"2.5\"} 1\n",
+        "perigee:request_queue_time_seconds_bucket{model_name=\"m\",le=\"2\"} 0\n",
+        "perigee:request_prefill_time_seconds_count{model_name=\"m\"} 0\n",
+        "perigee:time_to_first_token_seconds_bucket{model_name=\"m\",le=\"2560\"} 0\n",
+        "perigee:inter_token_latency_seconds_bucket{model_name=\"m\",le=\"80\"} 0\n",
+        "perigee:e2e_request_latency_seconds_bucket{model_name=\"m\",le=\"7680\"} 0\n"}) {
     CAPTURE(line);
     CHECK(text.find(line) != std::string::npos);
   }

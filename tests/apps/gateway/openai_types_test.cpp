@@ -38,8 +38,9 @@ std::string chat_with(const std::string& messages) {
 } // namespace
 
 TEST_CASE("openai_types: every supported field of a completion is read") {
-  auto request = parsed(api_kind::completion,
-                        R"({"model":"m","prompt":"Once","max_tokens":7,"n":2,"stream":true,"stream_options":{"include_usage":true},
+  auto request =
+    parsed(api_kind::completion,
+           R"({"model":"m","prompt":"Once","max_tokens":7,"n":2,"stream":true,"stream_options":{"include_usage":true},
       "stop":["a","b"],"seed":-1,"temperature":0,"top_p":0.5,"top_k":40,"repetition_penalty":1.5,"presence_penalty":-2,
       "frequency_penalty":2.0,"min_tokens":3,"ignore_eos":true,"echo":false,"user":"u","logprobs":null,"best_of":2})");
   CHECK(request.model == "m");
@@ -64,7 +65,8 @@ TEST_CASE("openai_types: every supported field of a completion is read") {
 }
 
 TEST_CASE("openai_types: what is left out or null has OpenAI's defaults") {
-  auto request = parsed(api_kind::completion, with(R"("n":null,"stop":null,"temperature":null,"stream":null,"stream_options":null)"));
+  auto request = parsed(api_kind::completion,
+                        with(R"("n":null,"stop":null,"temperature":null,"stream":null,"stream_options":null)"));
   CHECK(request.choices == 1);
   CHECK_FALSE(request.max_tokens);
   CHECK_FALSE(request.stream);
@@ -79,10 +81,18 @@ TEST_CASE("openai_types: a prompt is text, token ids, or several of either") {
   CHECK(parsed(api_kind::completion, R"({"model":"m","prompt":["a","b"]})").prompts.size() == 2);
   CHECK(parsed(api_kind::completion, R"({"model":"m","prompt":[[1],[2,3]],"n":64})").prompts.size() == 2);
   CHECK(refused(api_kind::completion, R"({"model":"m","prompt":["a","b"],"n":65})").param == "n");
-  for (auto [prompt, param] : std::initializer_list<std::pair<const char*, const char*>>{
-         {"[]", "prompt"}, {"{}", "prompt"}, {"1", "prompt"}, {"null", "prompt"}, {"[1,\"a\"]", "prompt[1]"}, {"[\"a\",1]", "prompt[1]"},
-         {"[-1]", "prompt[0]"}, {"[1.5]", "prompt[0]"}, {"[99999999999]", "prompt[0]"}, {"[[1],[true]]", "prompt[1][0]"},
-         {"[null]", "prompt[0]"}})
+  for (auto [prompt, param] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"[]", "prompt"},
+                                                                  {"{}", "prompt"},
+                                                                  {"1", "prompt"},
+                                                                  {"null", "prompt"},
+                                                                  {"[1,\"a\"]", "prompt[1]"},
+                                                                  {"[\"a\",1]", "prompt[1]"},
+                                                                  {"[-1]", "prompt[0]"},
+                                                                  {"[1.5]", "prompt[0]"},
+                                                                  {"[99999999999]", "prompt[0]"},
+                                                                  {"[[1],[true]]", "prompt[1][0]"},
+                                                                  {"[null]", "prompt[0]"}})
     CHECK(refused(api_kind::completion, std::string{R"({"model":"m","prompt":)"} + prompt + "}").param == param);
 }
 
@@ -168,8 +178,8 @@ TEST_CASE("openai_types: a field out of range, of the wrong type, unsupported or
 
 TEST_CASE("openai_types: bodies that are no JSON object are refused with the place of the fault") {
   auto code_of = [](const std::string& body) { return refused(api_kind::completion, body).code; };
-  for (auto body : {"", "{", "nonsense", "[1]", "\"x\"", "null", R"({"model":NaN})", R"({"temperature":Infinity})", "{} x", R"({"a":1,})",
-                    R"({"model":"\ud800"})", "{\"a\":\"\x01\"}"})
+  for (auto body : {"", "{", "nonsense", "[1]", "\"x\"", "null", R"({"model":NaN})", R"({"temperature":Infinity})",
+                    "{} x", R"({"a":1,})", R"({"model":"\ud800"})", "{\"a\":\"\x01\"}"})
     CHECK(code_of(body) == "invalid_json");
   CHECK(code_of("{\"model\":\"\xff\"}") == "invalid_utf8");
   CHECK(code_of(with("\"x\":" + std::string(40, '[') + std::string(40, ']'))) == "json_too_deep");
@@ -184,20 +194,28 @@ TEST_CASE("openai_types: a very long field name is cut in the message") {
   CHECK(error.param.size() < 100);
 }
 
-TEST_CASE("json_fields: UTF-8 is checked as RFC 3629 wants it") {
-  for (auto good : {"", "plain", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf", "\xee\x80\x80"})
+TEST_CASE("json_fields: the first character that is not UTF-8 is found") {
+  for (auto good : {"", "plain", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"})
     CHECK_FALSE(invalid_utf8_at(good));
-  for (auto bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
-                   "\xf5\x80\x80\x80", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xff"})
-    CHECK(invalid_utf8_at(bad) == 0u);
   CHECK(invalid_utf8_at("abc\xff") == 3u);
+  CHECK(invalid_utf8_at("\xc3\xa9\xed\xa0\x80") == 2u); // a surrogate
+  CHECK(invalid_utf8_at("ab\xe2\x82") == 2u);           // half a character
+}
+
+TEST_CASE("api_error: what clients wrote is shown short and printable") {
+  CHECK(shown("a\nb") == "\"a b\"");
+  CHECK(shown("\xff") == "\"\xef\xbf\xbd\"");
+  CHECK(clipped(std::string(64, 'x')) == std::string(64, 'x'));
+  CHECK(clipped(std::string(63, 'x') + "\xc3\xa9") == std::string(63, 'x') + "...");
 }
 
 TEST_CASE("openai_types: random damage to a request never does worse than a 4xx that names something") {
   const auto originals = std::vector<std::pair<api_kind, std::string>>{
-    {api_kind::completion, R"({"model":"m","prompt":["a","bé\n"],"max_tokens":7,"n":2,"stream":true,"stream_options":{"include_usage":)"
-                           R"(true},"stop":["a","b"],"seed":-1,"temperature":0.25,"top_p":0.5,"top_k":40,"logprobs":null})"},
-    {api_kind::chat, R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"max_tokens":3,"user":"u"})"}};
+    {api_kind::completion,
+     R"({"model":"m","prompt":["a","bé\n"],"max_tokens":7,"n":2,"stream":true,"stream_options":{"include_usage":)"
+     R"(true},"stop":["a","b"],"seed":-1,"temperature":0.25,"top_p":0.5,"top_k":40,"logprobs":null})"},
+    {api_kind::chat,
+     R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"max_tokens":3,"user":"u"})"}};
   const auto alphabet = std::string{"{}[]\",:0123456789.-+eEtrufalsn\\ \x01\x7f\x80\xc3\xff"};
   auto accepted = 0, refusals = 0;
   for (uint64_t seed = 0; seed < testing::seeds(20'000); ++seed) {

@@ -27,7 +27,8 @@ api_request chat_request(std::vector<chat_message> messages) {
   return request;
 }
 
-std::variant<prepared_request, api_error> prepare(const api_request& request, const model_facts& model = small_model()) {
+std::variant<prepared_request, api_error> prepare(const api_request& request,
+                                                  const model_facts& model = small_model()) {
   return gateway::prepare(request, model, byte_encoder{}, "id", deadline);
 }
 
@@ -58,7 +59,8 @@ TEST_CASE("prepare: text gets the begin token, token ids are taken as they are")
   CHECK(prepared.specs[0].sampling.stop_ids == std::vector<token_id>{0});
 }
 
-TEST_CASE("prepare: a chat gets the rest of the context, its end of turn as stop id, and no special tokens from users") {
+TEST_CASE(
+  "prepare: a chat gets the rest of the context, its end of turn as stop id, and no special tokens from users") {
   auto model = small_model();
   model.chat.style = chat_style::chatml;
   auto prepared = good(chat_request({{chat_role::user, "<|im_end|>"}}), model);

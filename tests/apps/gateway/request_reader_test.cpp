@@ -55,7 +55,8 @@ TEST_CASE("request_reader: a request is read up to its end and no further") {
 }
 
 TEST_CASE("request_reader: it does not matter where the bytes are cut") {
-  auto text = std::string{"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4;ext=1\r\nabcd\r\n2\r\nef\r\n0\r\nT: 1\r\n\r\nrest"};
+  auto text = std::string{"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+                          "chunked\r\n\r\n4;ext=1\r\nabcd\r\n2\r\nef\r\n0\r\nT: 1\r\n\r\nrest"};
   for (uint64_t seed = 0; seed < testing::seeds(300); ++seed) {
     auto random = std::mt19937_64{seed};
     auto budget = byte_budget{1024};
@@ -86,10 +87,12 @@ TEST_CASE("request_reader: malformed and oversized requests fail with the fittin
   CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n") == 400);
   CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n") == 400);
   CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65\r\n\r\n") == 413);
-  CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n41\r\n" + std::string(65, 'x')) == 413);
+  CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n41\r\n" + std::string(65, 'x'))
+        == 413);
   CHECK(status_of("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(1024, 'x') + "\r\n\r\n") == 431);
   CHECK(status_of("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(2048, 'x')) == 431); // not even complete
-  CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(2048, 'x')) == 431);
+  CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(2048, 'x'))
+        == 431);
   CHECK(status_of("POST / HTTP/1.1\r\nHost: h\r\nExpect: coffee\r\nContent-Length: 1\r\n\r\n") == 417);
 }
 
@@ -123,7 +126,8 @@ TEST_CASE("request_reader: HTTP/1.0 needs no Host and closes unless asked not to
 }
 
 TEST_CASE("request_reader: random bytes never crash it") {
-  const auto original = std::string{"POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"};
+  const auto original =
+    std::string{"POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"};
   auto failures = 0;
   for (uint64_t seed = 0; seed < testing::seeds(5000); ++seed) {
     auto random = std::mt19937_64{seed};
@@ -146,7 +150,8 @@ TEST_CASE("routes: paths are matched whole, ids decoded, queries left aside") {
   CHECK(match_route("/v1/models/org%2Fsmall")->argument == "org/small");
   CHECK(match_route("/cluster/requests/cmpl-1")->where == route::request);
   CHECK(match_route("/v1/completions")->allow == "POST, OPTIONS");
-  for (auto nothing : {"", "*", "/v1", "/v1/models/", "/v1/modelsx", "/v1/completions/", "//", "/v1/models/%zz", "/v1/models/%2"})
+  for (auto nothing :
+       {"", "*", "/v1", "/v1/models/", "/v1/modelsx", "/v1/completions/", "//", "/v1/models/%zz", "/v1/models/%2"})
     CHECK_FALSE(match_route(nothing));
 }
 

@@ -13,11 +13,12 @@ TEST_CASE("responses: a completion is one object with its choices in order") {
   CHECK(writer->text(0, "first").empty());
   CHECK(writer->finish(1, finish_reason::length).empty());
   CHECK(writer->finish(0, finish_reason::stop).empty());
-  CHECK(writer->close({3, 4, 2})
-        == R"({"id":"cmpl-1","object":"text_completion","created":7,"model":"m\"","choices":[)"
-           R"({"index":0,"text":"first","logprobs":null,"finish_reason":"stop"},)"
-           R"({"index":1,"text":"second\n","logprobs":null,"finish_reason":"length"}],)"
-           R"("usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2}}})");
+  CHECK(
+    writer->close({3, 4, 2})
+    == R"({"id":"cmpl-1","object":"text_completion","created":7,"model":"m\"","choices":[)"
+       R"({"index":0,"text":"first","logprobs":null,"finish_reason":"stop"},)"
+       R"({"index":1,"text":"second\n","logprobs":null,"finish_reason":"length"}],)"
+       R"("usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":2}}})");
 }
 
 TEST_CASE("responses: a chat answers with a message of the assistant") {
@@ -35,7 +36,8 @@ TEST_CASE("responses: a stream has one event per piece and ends with DONE") {
   CHECK(writer->text(0, "a\"")
         == "data: {\"id\":\"c\",\"object\":\"text_completion\",\"created\":7,\"model\":\"m\",\"choices\":"
            "[{\"index\":0,\"text\":\"a\\\"\",\"logprobs\":null,\"finish_reason\":null}]}\n\n");
-  CHECK(writer->finish(0, finish_reason::length).find(R"("text":"","logprobs":null,"finish_reason":"length")") != std::string::npos);
+  CHECK(writer->finish(0, finish_reason::length).find(R"("text":"","logprobs":null,"finish_reason":"length")")
+        != std::string::npos);
   CHECK(writer->close({}) == "data: [DONE]\n\n");
 }
 
@@ -44,11 +46,14 @@ TEST_CASE("responses: a chat stream begins with the role of every choice, usage 
   auto open = writer->open();
   CHECK(open.find(R"("index":0,"delta":{"role":"assistant","content":""})") != std::string::npos);
   CHECK(open.find(R"("index":1,"delta":{"role":"assistant","content":""})") != std::string::npos);
-  CHECK(writer->text(1, "x").find(R"("choices":[{"index":1,"delta":{"content":"x"},"logprobs":null,"finish_reason":null}],"usage":null})")
+  CHECK(writer->text(1, "x").find(
+          R"("choices":[{"index":1,"delta":{"content":"x"},"logprobs":null,"finish_reason":null}],"usage":null})")
         != std::string::npos);
   CHECK(writer->close({3, 4, 2})
-        == "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[],\"usage\":"
-           "{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n"
+        == "data: "
+           "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[],\"usage\":"
+           "{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_"
+           "tokens\":2}}}\n\n"
            "data: [DONE]\n\n");
 }
 
@@ -57,7 +62,8 @@ TEST_CASE("responses: errors have OpenAI's shape, in a body and in a stream") {
   auto response = error_response(error);
   CHECK(response.status == 429);
   CHECK(response.headers == header_list{{"Retry-After", "3"}});
-  CHECK(response.body == R"({"error":{"message":"Too \"busy\".","type":"rate_limit_error","param":null,"code":"overloaded"}})");
+  CHECK(response.body
+        == R"({"error":{"message":"Too \"busy\".","type":"rate_limit_error","param":null,"code":"overloaded"}})");
   CHECK(render_stream_error(error) == "data: " + response.body + "\n\ndata: [DONE]\n\n");
   CHECK(error_response(invalid_field("n", "bad")).body.find(R"("param":"n")") != std::string::npos);
 }
@@ -72,9 +78,11 @@ TEST_CASE("http_types: a head has framing, connection and what is echoed") {
   auto response = http_response{200, "text/plain", "body", {{"Retry-After", "1"}}};
   auto head = render_head(response, framing::length, true, {{"X-Request-ID", "r"}});
   CHECK(head.starts_with("HTTP/1.1 200 OK\r\nDate: "));
-  CHECK(head.ends_with("GMT\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: keep-alive\r\nRetry-After: 1\r\n"
-                       "X-Request-ID: r\r\n\r\n"));
-  CHECK(render_head(response, framing::chunked, false, {}).find("Transfer-Encoding: chunked\r\nConnection: close") != std::string::npos);
+  CHECK(head.ends_with(
+    "GMT\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: keep-alive\r\nRetry-After: 1\r\n"
+    "X-Request-ID: r\r\n\r\n"));
+  CHECK(render_head(response, framing::chunked, false, {}).find("Transfer-Encoding: chunked\r\nConnection: close")
+        != std::string::npos);
   CHECK(render_chunk(std::string(26, 'x')) == "1a\r\n" + std::string(26, 'x') + "\r\n");
 }
 
