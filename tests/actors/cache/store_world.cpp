@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/actors/cache/store_world.hpp"
+
+#include "transport/base/spread_key.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace perigee::testing {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr uint64_t ms = 1'000'000;
+constexpr size_t block_bytes = 48;
+constexpr uint32_t conductor_node = 99;
+
+std::vector<std::byte> content_of(const block_key& key) {
+  auto out = std::vector<std::byte>(block_bytes);
+  for (size_t i = 0; i < block_bytes; i += 8) {
+    auto word = spread_key(key.high * 1000 + key.low, i);
+    std::memcpy(out.data() + i, &word, 8);
+  }
+  return out;
+}
+
+const block_key junk = {999, 999};
+
+bool holds(const std::vector<std::byte>& memory, uint32_t slot, const block_key& key) {
+  auto expected = content_of(key);
+  return std::memcmp(memory.data() + slot * block_bytes, expected.data(), block_bytes) == 0;
+}
+
+void fill(std::vector<std::byte>& memory, uint32_t slot, const block_key& key) {
+  auto bytes = content_of(key);
+  std::memcpy(memory.data() + slot * block_bytes, bytes.data(), block_bytes);
+}
+
+} // namespace
+
+store_world::store_world(const store_world_options& options)
+  : home({.seed = options.seed, .digest = true}), links(home, {}), network(sim::sim_network::make(home, {})),
+    options_(options), random_(home.random("store-world")) {
+  times_.tick = 5ms;
+  times_.retry = 20ms;
+  times_.report = 50ms;
+  times_.transfer = 100ms;
+  start_conductor();
+  for (uint32_t number = 0; number < options.nodes; ++number)
+    start(number);
+  for (uint32_t number = 0; number < options.nodes; ++number)
+    introduce_all(number);
+  home.on_instant([this] { check(); });
+}
+
+store_world::~store_world() = default;
+
+void store_world::start(uint32_t number) {
+  auto& it = nodes_[number];
+  it = node{};
+  it.incarnation = ++incarnations_;
+  auto at = [&](role kind) { return address{kind, number, number, it.incarnation}; };
+  auto suffix = "-" + std::to_string(number) + "." + std::to_string(it.incarnation);
+  it.shard_memory.resize(options_.shard_slots * block_bytes);
+  it.pool_memory.resize(options_.pool_slots * block_bytes);
+  for (uint32_t slot = 0; slot < options_.pool_slots; ++slot) {
+    it.idle.insert(slot);
+    fill(it.pool_memory, slot, junk);
+  }
+  auto shard_region = transport::remote_region{};
+  auto pool_region = transport::region_id{};
+  auto make = [&](transport::fabric_events& events) {
+    auto fabric = network->make_fabric(number, events);
+    shard_region = fabric->remote(fabric->register_memory(it.shard_memory));
+    pool_region = fabric->register_memory(it.pool_memory);
+    return fabric;
+  };
+  auto transport = spawn_transport(home.system(), {at(role::transport), times_, {4 * block_bytes, 64}, make});
+  home.name(caf::actor_cast<caf::actor>(transport), "transport" + suffix);
+  it.actors.emplace_back(at(role::transport), caf::actor_cast<caf::actor>(transport));
+  if (number < options_.shards) {
+    auto shard = home.spawn_class<shard_impl>(
+      "shard" + suffix, shard_options{at(role::shard), times_, shard_region, options_.shard_slots, transport, {}});
+    it.shard = static_cast<shard_impl*>(caf::actor_cast<caf::abstract_actor*>(shard));
+    it.actors.emplace_back(at(role::shard), caf::actor_cast<caf::actor>(shard));
+  }
+  auto local = number < options_.shards && number != 0 ? std::optional{number} : std::nullopt;
+  it.store_handle = home.spawn_class<store_client_impl>(
+    "store" + suffix, store_client_options{at(role::store_client), times_, pool_region, block_bytes, local, transport});
+  it.store = static_cast<store_client_impl*>(caf::actor_cast<caf::abstract_actor*>(it.store_handle));
+  it.actors.emplace_back(at(role::store_client), caf::actor_cast<caf::actor>(it.store_handle));
+  it.instance = home.spawn("instance" + suffix, [this, number, incarnation = it.incarnation](caf::event_based_actor*) {
+    return caf::behavior{
+      [this, number, incarnation](const fetched& news) { done(number, incarnation, news); },
+      [this, number, incarnation](const published& news) { done(number, incarnation, news); },
+    };
+  });
+  act_later(number);
+}
+
+void store_world::introduce(const address& who, const caf::actor& handle, uint32_t to) {
+  auto name = name_of(who) + "@" + std::to_string(to);
+  auto way = who.node == to ? handle : links.make(to, who.node, handle, name);
+  for (auto& [address, local] : nodes_.at(to).actors)
+    caf::anon_send(local, peer_up{who, way});
+}
+
+/// That node learns of all, and all of that node.
+void store_world::introduce_all(uint32_t number) {
+  for (auto& [other, it] : nodes_)
+    for (auto& [who, handle] : it.actors)
+      introduce(who, handle, number);
+  introduce(conductor_, conductor_handle_, number);
+  for (auto& [who, handle] : nodes_.at(number).actors) {
+    for (auto& [other, it] : nodes_)
+      if (other != number)
+        introduce(who, handle, other);
+    if (who.kind == role::shard)
+      shard_handles_[who] = links.make(conductor_node, number, handle, name_of(who) + "@conductor");
+  }
+}
+
+void store_world::restart(uint32_t number) {
+  auto gone = nodes_.at(number).actors;
+  auto jobs = nodes_.at(number).jobs;
+  totals.evicted += nodes_.at(number).shard ? nodes_.at(number).shard->state.core.counters().evicted : 0;
+  links.kill(number);
+  network->kill(number);
+  for (auto& [who, handle] : gone)
+    home.kill(handle);
+  home.kill(nodes_.at(number).instance);
+  home.run_ready();
+  auto memory = std::make_shared<node>(std::move(nodes_.at(number))); // outlives the fabric that knows it
+  memory->shard = nullptr;
+  nodes_.erase(number);
+  home.at(1000 * ms, [memory] {});
+  // The others hear of it at different times, actor by actor in any order.
+  for (auto& [other, it] : nodes_)
+    for (auto& [who, handle] : gone)
+      for (auto& [address, local] : it.actors)
+        home.at((1 + random_.below(60)) * ms, [who = who, local = local] { caf::anon_send(local, peer_down{who}); });
+  for (auto& [who, handle] : gone) {
+    shard_handles_.erase(who);
+    index_.erase(who);
+    feeds_.erase(who);
+  }
+  home.at(70 * ms, [this, number] {
+    start(number);
+    introduce_all(number);
+  });
+}
+
+// -- the Conductor --
+
+void store_world::start_conductor() {
+  conductor_ = {role::conductor, 0, conductor_node, ++incarnations_};
+  conductor_handle_ = home.spawn("conductor", [this](caf::event_based_actor* self) {
+    self->delayed_send(self, 30ms, atom::tick_v);
+    return caf::behavior{
+      [this, self](atom::tick) {
+        for (auto& [who, handle] : shard_handles_)
+          caf::anon_send(handle, conductor_hello{conductor_, term_});
+        self->delayed_send(self, 30ms, atom::tick_v);
+      },
+      [this](const index_events& batch) { read_index(batch); },
+      [this](const report& news) {
+        CHECK_LE(news.slots_free, news.slots_total);
+        if (auto at = shard_handles_.find(news.from); at != shard_handles_.end())
+          caf::anon_send(at->second, report_ack{conductor_, news.term, news.sequence});
+      },
+    };
+  });
+}
+
+void store_world::new_term() {
+  ++term_;
+  index_.clear();
+  feeds_.clear();
+}
+
+void store_world::read_index(const index_events& batch) {
+  auto handle = shard_handles_.find(batch.from);
+  if (handle == shard_handles_.end() || batch.term != term_)
+    return;
+  auto& [epoch, next] = feeds_[batch.from];
+  auto& keys = index_[batch.from];
+  if (batch.epoch > epoch && batch.sequence == 0) {
+    epoch = batch.epoch;
+    next = 0;
+    keys.clear();
+  }
+  if (batch.epoch == epoch && batch.sequence <= next) {
+    for (auto i = next - batch.sequence; i < batch.events.size(); ++i, ++next) {
+      if (batch.events[i].stored)
+        keys.insert(batch.events[i].key);
+      else
+        keys.erase(batch.events[i].key);
+    }
+  }
+  auto lost = batch.epoch > epoch || (batch.epoch == epoch && batch.sequence > next);
+  caf::anon_send(handle->second, index_ack{conductor_, batch.term, batch.epoch, next, lost});
+}
+
+// -- instances --
+
+void store_world::act_later(uint32_t number) {
+  home.at((1 + random_.below(20)) * ms, [this, number, incarnation = nodes_.at(number).incarnation] {
+    auto at = nodes_.find(number);
+    if (at == nodes_.end() || at->second.incarnation != incarnation)
+      return;
+    if (working_)
+      act(number);
+    act_later(number);
+  });
+}
+
+void store_world::act(uint32_t number) {
+  auto& it = nodes_.at(number);
+  switch (random_.below(8)) {
+  case 0:
+    if (!it.jobs.empty()) {
+      auto at = it.jobs.begin();
+      std::advance(at, random_.below(it.jobs.size()));
+      ++totals.cancels;
+      caf::send_as(it.instance, it.store_handle, cancel_store{at->first});
+    }
+    break;
+  case 1:
+  case 2:
+  case 3: begin_publish(it); break;
+  default: begin_fetch(it); break;
+  }
+}
+
+/// A few prompts that share their beginnings.
+std::vector<block_key> store_world::some_chain() {
+  auto out = std::vector<block_key>{};
+  auto high = 1 + random_.below(4);
+  for (auto length = 1 + random_.below(7); length > 0; --length) {
+    if (out.size() == 3)
+      high = high * 10 + random_.below(3);
+    out.push_back({high, out.size() + 1});
+  }
+  return out;
+}
+
+std::vector<uint32_t> store_world::take_slots(node& it, size_t count) {
+  auto out = std::vector<uint32_t>{};
+  if (it.idle.size() < count)
+    return out;
+  while (out.size() < count) {
+    auto at = it.idle.begin();
+    std::advance(at, random_.below(it.idle.size()));
+    REQUIRE(holds(it.pool_memory, *at, junk)); // no read landed after its answer
+    out.push_back(*at);
+    it.idle.erase(at);
+  }
+  return out;
+}
+
+void store_world::begin_fetch(node& it) {
+  auto keys = some_chain();
+  auto slots = take_slots(it, keys.size());
+  if (slots.empty() || shard_handles_.empty())
+    return put_back(it, slots);
+  auto plan = std::vector<prefix_segment>{};
+  auto place = [&] {
+    auto at = shard_handles_.begin();
+    std::advance(at, random_.below(shard_handles_.size()));
+    return at->first;
+  };
+  auto cut = static_cast<uint32_t>(random_.below(keys.size() + 1));
+  if (cut > 0)
+    plan.push_back({place(), cut});
+  plan.push_back({place(), static_cast<uint32_t>(keys.size())});
+  auto deadline = (20 + random_.below(200)) * ms;
+  auto id = ++jobs_made_;
+  it.jobs[id] = {true, keys, slots, home.now() + deadline + 400 * ms};
+  ++totals.fetches;
+  caf::send_as(it.instance, it.store_handle, fetch{id, keys, slots, plan, deadline});
+}
+
+void store_world::begin_publish(node& it) {
+  auto keys = some_chain();
+  auto slots = take_slots(it, keys.size());
+  if (slots.empty())
+    return;
+  for (size_t i = 0; i < slots.size(); ++i)
+    fill(it.pool_memory, slots[i], keys[i]);
+  auto id = ++jobs_made_;
+  it.jobs[id] = {false, keys, slots, home.now() + 700 * ms};
+  ++totals.publishes;
+  caf::send_as(it.instance, it.store_handle, publish{id, keys, slots});
+}
+
+void store_world::done(uint32_t number, uint64_t incarnation, const fetched& news) {
+  auto& it = nodes_.at(number);
+  REQUIRE_EQ(it.incarnation, incarnation);
+  auto at = it.jobs.find(news.id);
+  REQUIRE(at != it.jobs.end());
+  const auto& job = at->second;
+  REQUIRE(job.reads);
+  REQUIRE_LE(news.blocks, job.keys.size());
+  for (uint32_t i = 0; i < news.blocks; ++i)
+    REQUIRE(holds(it.pool_memory, job.slots[i], job.keys[i]));
+  totals.fetched_blocks += news.blocks;
+  put_back(it, job.slots);
+  it.jobs.erase(at);
+}
+
+void store_world::done(uint32_t number, uint64_t incarnation, const published& news) {
+  auto& it = nodes_.at(number);
+  REQUIRE_EQ(it.incarnation, incarnation);
+  auto at = it.jobs.find(news.id);
+  REQUIRE(at != it.jobs.end());
+  REQUIRE_FALSE(at->second.reads);
+  REQUIRE_LE(news.stored, at->second.keys.size());
+  totals.stored_blocks += news.stored;
+  put_back(it, at->second.slots);
+  it.jobs.erase(at);
+}
+
+void store_world::put_back(node& it, const std::vector<uint32_t>& slots) {
+  for (auto slot : slots) {
+    fill(it.pool_memory, slot, junk);
+    it.idle.insert(slot);
+  }
+}
+
+// -- what must hold --
+
+void store_world::check() {
+  REQUIRE(home.deaths().empty());
+  for (auto& [number, it] : nodes_) {
+    REQUIRE(it.store->state.core.check());
+    for (auto slot : it.idle)
+      REQUIRE(holds(it.pool_memory, slot, junk));
+    for (const auto& [id, job] : it.jobs)
+      REQUIRE_LE(home.now(), job.answer_by);
+    if (it.shard)
+      check_shard(it);
+  }
+}
+
+void store_world::check_shard(node& it) {
+  const auto& core = it.shard->state.core;
+  REQUIRE(core.check());
+  const auto& index = core.index();
+  for (auto key = index.next(std::nullopt); key; key = index.next(key))
+    REQUIRE(holds(it.shard_memory, index.find(*key).value(), *key));
+  // What nobody has, nobody writes.
+  for (uint32_t slot = 0; slot < index.pool().capacity(); ++slot) {
+    if (index.pool().state(slot) != slot_state::free) {
+      it.resting.erase(slot);
+      continue;
+    }
+    auto bytes = std::vector<std::byte>(it.shard_memory.begin() + static_cast<std::ptrdiff_t>(slot * block_bytes),
+                                        it.shard_memory.begin() + static_cast<std::ptrdiff_t>((slot + 1) * block_bytes));
+    auto generation = index.pool().generation(slot);
+    auto [at, fresh] = it.resting.try_emplace(slot, bytes);
+    if (fresh || it.resting_generation[slot] != generation)
+      at->second = bytes;
+    it.resting_generation[slot] = generation;
+    REQUIRE(at->second == bytes);
+  }
+}
+
+std::set<block_key> store_world::content(const node& it) const {
+  auto out = std::set<block_key>{};
+  const auto& index = it.shard->state.core.index();
+  for (auto key = index.next(std::nullopt); key; key = index.next(key))
+    out.insert(*key);
+  return out;
+}
+
+void store_world::work_for(caf::timespan span) {
+  working_ = true;
+  home.run_for(span);
+  working_ = false;
+}
+
+void store_world::settle() {
+  links.set_options({});
+  network->set_options({});
+  home.run_for(1500ms);
+  for (auto& [number, it] : nodes_) {
+    CHECK(it.jobs.empty());
+    CHECK_EQ(it.store->state.core.open_jobs(), 0);
+    CHECK_EQ(it.store->state.core.open_ops(), 0);
+    if (!it.shard)
+      continue;
+    const auto& core = it.shard->state.core;
+    CHECK_EQ(core.index().pool().count(slot_state::transfer), 0);
+    for (auto key = core.index().next(std::nullopt); key; key = core.index().next(key))
+      CHECK_EQ(core.index().pool().refs(core.index().find(*key).value()), 1);
+    CHECK(index_[it.actors[1].first] == content(it));
+    totals.evicted += core.counters().evicted;
+    totals.abandoned += core.counters().abandoned_slots;
+  }
+  // And it works.
+  auto before = totals;
+  work_for(500ms);
+  home.run_for(1000ms);
+  CHECK_GT(totals.fetched_blocks, before.fetched_blocks);
+  CHECK_GT(totals.stored_blocks, before.stored_blocks);
+  for (auto& [number, it] : nodes_)
+    CHECK(it.jobs.empty());
+}
+
+} // namespace perigee::testing

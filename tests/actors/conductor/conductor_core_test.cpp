@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/conductor_core.hpp"
+#include "actors/policy/route_kvcache_centric.hpp"
+#include "tests/support/testing.hpp"
+
+using namespace perigee;
+
+namespace {
+
+constexpr auto ms = uint64_t{1'000'000};
+
+/// A Conductor's core with its policy, and a log of what it sends.
+struct fixture {
+  explicit fixture(conductor_options options = {}) : core(with_self(options), now) {
+    core.on(now, peer_up{session, {}});
+  }
+
+  static conductor_options with_self(conductor_options options) {
+    options.self = {role::conductor, 0, 0, 5};
+    options.members_expected = 1;
+    options.policy = "kvcache-centric";
+    return options;
+  }
+
+  address up(role kind, uint32_t index, uint64_t tokens = 10'000) {
+    auto who = address{kind, index, index + 1, 100 + index};
+    core.on(now, peer_up{who, {}});
+    send_report(who, tokens);
+    return who;
+  }
+
+  void send_report(const address& who, uint64_t tokens = 10'000, std::vector<load_item> ended = {}) {
+    auto news = report{};
+    news.from = who;
+    news.term = 5;
+    news.sequence = ++sequence;
+    news.full = true;
+    news.token_capacity = tokens;
+    news.ended = std::move(ended);
+    core.on(now, news);
+  }
+
+  ticket submit(uint64_t number, uint32_t tokens, std::vector<block_key> keys = {}, uint32_t attempt = 0) {
+    auto request = perigee::submit{};
+    request.from = session;
+    request.id = {{session.incarnation, number}, attempt};
+    request.prompt_tokens = tokens;
+    request.max_tokens = 100;
+    request.keys = std::move(keys);
+    request.deadline_ns = 60'000 * ms;
+    core.on(now, request);
+    decide();
+    return request.id;
+  }
+
+  void decide() {
+    while (auto query = core.next_query(now)) {
+      for (const auto& load : core.take_load_changes())
+        view.set(load);
+      auto decision = route_kvcache_centric{}.decide(*query, view);
+      decision.placement = query->placement;
+      core.on(now, decision);
+    }
+  }
+
+  template <class Message>
+  std::vector<Message> sent() {
+    auto found = std::vector<Message>{};
+    for (auto& [to, message] : core.out.take()) {
+      log.emplace_back(to, std::move(message));
+    }
+    for (auto& [to, message] : log)
+      if (auto* match = std::get_if<Message>(&message))
+        found.push_back(*match);
+    return found;
+  }
+
+  uint64_t now = 1000 * ms;
+  uint64_t sequence = 0;
+  address session = {role::session, 0, 0, 9};
+  load_view view;
+  conductor_core core;
+  std::vector<std::pair<address, std::variant<accepted, placed, rejected, withdrawn, cancel, redirected, report_ack,
+                                              index_ack, conductor_hello>>>
+    log;
+};
+
+std::vector<block_key> chain(uint64_t from, uint64_t count) {
+  auto keys = std::vector<block_key>{};
+  for (auto i = uint64_t{0}; i < count; ++i)
+    keys.push_back({from, i});
+  return keys;
+}
+
+} // namespace
+
+TEST_CASE("conductor_core: a request waits until there is a prefill and a decode instance") {
+  auto f = fixture{};
+  auto id = f.submit(1, 100);
+  CHECK_EQ(f.sent<accepted>().size(), 1);
+  f.up(role::prefill, 0);
+  f.decide();
+  CHECK(f.sent<placed>().empty());
+  f.up(role::decode, 0);
+  f.decide();
+  auto answers = f.sent<placed>();
+  REQUIRE_EQ(answers.size(), 1);
+  CHECK_EQ(answers[0].id, id);
+  CHECK_EQ(answers[0].prefill.kind, role::prefill);
+}
+
+TEST_CASE("conductor_core: each decision sees the reservations of those before it, so nobody herds") {
+  auto f = fixture{};
+  for (auto i = 0u; i < 4; ++i) {
+    f.up(role::prefill, i);
+    f.up(role::decode, i);
+  }
+  for (auto i = 0u; i < 8; ++i)
+    f.submit(i, 500);
+  auto prefills = std::map<uint32_t, int>{};
+  auto decodes = std::map<uint32_t, int>{};
+  for (const auto& answer : f.sent<placed>()) {
+    ++prefills[answer.prefill.index];
+    ++decodes[answer.decode.index];
+  }
+  for (auto i = 0u; i < 4; ++i) {
+    CHECK_EQ(prefills[i], 2);
+    CHECK_EQ(decodes[i], 2);
+  }
+}
+
+TEST_CASE("conductor_core: reservations end exactly once, by report, cancel or death") {
+  auto f = fixture{};
+  auto p = f.up(role::prefill, 0);
+  auto d = f.up(role::decode, 0);
+  auto first = f.submit(1, 500);
+  auto second = f.submit(2, 700);
+  const auto* decode = f.core.ledger().find(role::decode, 0);
+  CHECK_EQ(decode->open.size(), 2);
+  f.send_report(p, 10'000, {{first, 0, 0}});
+  f.send_report(d, 10'000, {{first, 600, 0}});
+  f.send_report(d, 10'000, {{first, 600, 0}}); // Repeated: changes nothing.
+  CHECK_EQ(decode->open.size(), 1);
+  f.core.on(f.now, withdraw{f.session, second, ec::cancelled});
+  CHECK_EQ(f.sent<cancel>().size(), 2);
+  f.core.on(f.now, cancelled{d, second});
+  f.core.on(f.now, cancelled{d, second});
+  CHECK_EQ(decode->tokens, 0);
+  CHECK_EQ(f.core.ledger().placements().size(), 1);
+  f.core.on(f.now, peer_down{p});
+  CHECK(f.core.ledger().placements().empty());
+}
+
+TEST_CASE("conductor_core: a higher attempt undoes the lower one and is placed anew") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto lower = f.submit(1, 100);
+  auto higher = f.submit(1, 120, {}, 1);
+  f.core.tick(f.now);
+  auto cancels = f.sent<cancel>();
+  REQUIRE_EQ(cancels.size(), 2);
+  CHECK_EQ(cancels[0].id, lower);
+  CHECK_EQ(f.sent<placed>().back().id, higher);
+  f.submit(1, 100); // A late repetition of the first.
+  CHECK_EQ(f.sent<placed>().size(), 2);
+}
+
+TEST_CASE("conductor_core: an unacknowledged placement is repeated, an acknowledged one is not") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto id = f.submit(1, 100);
+  f.now += 300 * ms;
+  f.core.tick(f.now);
+  CHECK_EQ(f.sent<placed>().size(), 2);
+  f.core.on(f.now, placed_ack{f.session, id, 0});
+  f.now += 300 * ms;
+  f.core.tick(f.now);
+  CHECK_EQ(f.sent<placed>().size(), 2);
+}
+
+TEST_CASE("conductor_core: a prefix at a shard is planned from there, and stops being so when the shard dies") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::prefill, 1);
+  f.up(role::decode, 0);
+  auto shard = f.up(role::shard, 1); // On the node of prefill 1.
+  auto keys = chain(7, 20);
+  auto news = index_events{shard, 5, 1, 0, {}};
+  for (const auto& key : keys)
+    news.events.push_back({key, true});
+  f.core.on(f.now, news);
+  CHECK_EQ(f.sent<index_ack>().back().next, 20);
+  f.submit(1, 330, keys);
+  auto answer = f.sent<placed>().back();
+  CHECK_EQ(answer.prefill.index, 1);
+  REQUIRE_EQ(answer.prefix.size(), 1);
+  CHECK_EQ(answer.prefix[0].shard, shard);
+  CHECK_EQ(answer.prefix[0].blocks, 20);
+  f.core.on(f.now, peer_down{shard});
+  f.submit(2, 330, keys);
+  CHECK(f.sent<placed>().back().prefix.empty());
+}
+
+TEST_CASE("conductor_core: index events apply once and in order, a forgotten epoch is asked for again") {
+  auto f = fixture{};
+  auto shard = f.up(role::shard, 0);
+  auto keys = chain(1, 3);
+  auto batch = [&](uint64_t epoch, uint64_t sequence, std::vector<index_event> events) {
+    f.core.on(f.now, index_events{shard, 5, epoch, sequence, std::move(events)});
+    return f.sent<index_ack>().back();
+  };
+  CHECK(batch(3, 4, {{keys[0], true}}).resync);
+  CHECK_EQ(batch(4, 0, {{keys[0], true}, {keys[1], true}}).next, 2);
+  CHECK_EQ(batch(4, 0, {{keys[0], true}, {keys[1], true}}).next, 2); // Repeated.
+  CHECK_EQ(batch(4, 3, {{keys[2], true}}).next, 2);                  // A gap: not applied.
+  CHECK_EQ(batch(4, 1, {{keys[1], true}, {keys[0], false}}).next, 3); // Overlaps: only the news count.
+  CHECK_FALSE(f.core.index().holds(keys[0], 0));
+  CHECK(f.core.index().holds(keys[1], 0));
+  CHECK_EQ(batch(5, 0, {{keys[2], true}}).next, 1);
+  CHECK_FALSE(f.core.index().holds(keys[1], 0));
+}
+
+TEST_CASE("conductor_core: a refused decode side moves elsewhere, or is told to wait") {
+  auto f = fixture{};
+  auto p = f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  f.up(role::decode, 1);
+  auto id = f.submit(1, 100);
+  auto first = f.sent<placed>().back().decode;
+  f.core.on(f.now, redirect{p, id, 0});
+  auto answer = f.sent<redirected>().back();
+  CHECK_EQ(answer.revision, 1);
+  CHECK(answer.decode != first);
+  CHECK_EQ(f.sent<placed>().back().revision, 1);
+  CHECK_EQ(f.core.ledger().find(role::decode, first.index)->tokens, 0);
+  f.core.on(f.now, redirect{p, id, 0}); // Repeated: the same answer.
+  CHECK_EQ(f.sent<redirected>().back().decode, answer.decode);
+  CHECK_EQ(f.core.status(f.now).redirections, 1);
+}
+
+TEST_CASE("conductor_core: too long prompts, full queues and passed deadlines are refused with a reason") {
+  auto options = conductor_options{};
+  options.waiting_requests_max = 2;
+  auto f = fixture{options};
+  f.submit(1, 100);
+  f.submit(2, 100);
+  f.submit(3, 100);
+  REQUIRE_EQ(f.sent<rejected>().size(), 1);
+  CHECK_EQ(f.sent<rejected>()[0].reason, ec::overloaded);
+  CHECK(f.sent<rejected>()[0].retry_after_ns > 0);
+  f.now += 61'000 * ms;
+  f.core.tick(f.now);
+  CHECK_EQ(f.sent<rejected>().back().reason, ec::deadline);
+  f.up(role::prefill, 0, 1000);
+  f.up(role::decode, 0, 1000);
+  f.submit(4, 1000);
+  CHECK_EQ(f.sent<rejected>().back().reason, ec::too_long);
+}
+
+TEST_CASE("conductor_core: early admission refuses what would miss its promise, but never a second attempt") {
+  auto options = conductor_options{};
+  options.admit = admission::early;
+  options.slo_ttft_ns = 1000 * ms;
+  auto f = fixture{options};
+  f.up(role::prefill, 0, 1'000'000);
+  f.up(role::decode, 0, 1'000'000);
+  f.submit(1, 8000); // 0.98 s
+  CHECK(f.sent<rejected>().empty());
+  f.submit(2, 8000);
+  REQUIRE_EQ(f.sent<rejected>().size(), 1);
+  CHECK(f.sent<rejected>()[0].detail.find("1000 ms") != std::string::npos);
+  f.submit(3, 8000, {}, 1);
+  CHECK_EQ(f.sent<rejected>().size(), 1);
+}
+
+TEST_CASE("conductor_core: a new Conductor adopts what instances say they hold") {
+  auto f = fixture{};
+  auto p = address{role::prefill, 0, 1, 100};
+  auto d = address{role::decode, 0, 1, 100};
+  f.core.on(f.now, peer_up{p, {}});
+  f.core.on(f.now, peer_up{d, {}});
+  auto id = ticket{{f.session.incarnation, 77}, 2};
+  for (const auto& who : {p, d}) {
+    auto news = report{};
+    news.from = who;
+    news.term = 5;
+    news.sequence = 1;
+    news.full = true;
+    news.token_capacity = 10'000;
+    news.active = {{id, 300, 4}};
+    f.core.on(f.now, news);
+  }
+  REQUIRE_EQ(f.core.ledger().placements().size(), 1);
+  CHECK_EQ(f.core.ledger().find(role::decode, 0)->tokens, 300);
+  f.core.on(f.now, withdraw{f.session, id, ec::cancelled});
+  CHECK_EQ(f.sent<cancel>().size(), 2);
+}
+
+TEST_CASE("conductor_core: a session's death cancels its work") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  f.submit(1, 100);
+  f.core.on(f.now, peer_down{f.session});
+  f.core.tick(f.now);
+  CHECK_EQ(f.sent<cancel>().size(), 2);
+  CHECK_EQ(f.core.requests(), 0);
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/prefix_index.hpp"
+#include "tests/support/testing.hpp"
+
+#include <map>
+#include <random>
+#include <set>
+
+using namespace perigee;
+
+namespace {
+
+block_key key(uint64_t number) {
+  return {number, number * 77};
+}
+
+std::vector<block_key> keys(uint64_t count) {
+  auto all = std::vector<block_key>{};
+  for (auto i = uint64_t{0}; i < count; ++i)
+    all.push_back(key(i));
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("prefix_index: a lookup ends at the first block that no shard holds") {
+  auto index = prefix_index{};
+  index.store(key(0), 3);
+  index.store(key(1), 1);
+  index.store(key(1), 3);
+  index.store(key(3), 3);
+  auto found = index.lookup(keys(4));
+  REQUIRE_EQ(found.size(), 2);
+  CHECK_EQ(std::vector(found[1].begin(), found[1].end()), std::vector<uint32_t>{1, 3});
+  CHECK_EQ(leading_blocks(found, 3), 2);
+  CHECK_EQ(leading_blocks(found, 1), 0);
+}
+
+TEST_CASE("prefix_index: a plan stays with one shard as long as it can, and prefers the local one") {
+  auto index = prefix_index{};
+  for (auto [block, shard] : {std::pair{0, 1}, {1, 1}, {1, 2}, {2, 2}, {2, 5}, {3, 5}})
+    index.store(key(static_cast<uint64_t>(block)), static_cast<uint32_t>(shard));
+  auto found = index.lookup(keys(4));
+  using plan = std::vector<std::pair<uint32_t, uint32_t>>;
+  CHECK_EQ(plan_prefix(found, 4, UINT32_MAX), plan{{1, 2}, {2, 1}, {5, 1}});
+  CHECK_EQ(plan_prefix(found, 4, 5), plan{{1, 2}, {5, 2}});
+  CHECK_EQ(plan_prefix(found, 1, 2), plan{{1, 1}});
+}
+
+TEST_CASE("prefix_index: it agrees with a plain model under random stores, evictions and losses of shards") {
+  for (uint64_t seed = 1; seed <= testing::seeds(50); ++seed) {
+    CAPTURE(seed);
+    auto random = std::mt19937_64{seed};
+    auto index = prefix_index{};
+    auto model = std::map<uint64_t, std::set<uint32_t>>{};
+    for (auto step = 0; step < 2000; ++step) {
+      auto block = random() % 40;
+      auto shard = static_cast<uint32_t>(random() % 6);
+      switch (random() % 50) {
+      case 0:
+        index.drop_shard(shard);
+        for (auto& [at, shards] : model)
+          shards.erase(shard);
+        break;
+      default:
+        if (random() % 2) {
+          index.store(key(block), shard);
+          model[block].insert(shard);
+        } else {
+          index.evict(key(block), shard);
+          model[block].erase(shard);
+        }
+      }
+      CHECK_EQ(index.holds(key(block), shard), model[block].contains(shard));
+    }
+    auto counts = std::map<uint32_t, uint64_t>{};
+    auto blocks = size_t{0};
+    for (const auto& [block, shards] : model) {
+      blocks += !shards.empty();
+      for (auto shard : shards)
+        ++counts[shard];
+    }
+    CHECK_EQ(index.blocks(), blocks);
+    for (auto shard = 0u; shard < 6; ++shard)
+      CHECK_EQ(index.blocks_of(shard), counts[shard]);
+  }
+}
