@@ -112,13 +112,15 @@ def main():
     ap.add_argument("--show", type=int, default=0, help="print that many stories, and all that are not sound")
     a = ap.parse_args()
     engine = Server(a.url, a.temperature) if a.url else Oracle(a.model, a.temperature)
-    known = "\n".join(sorted(corpus.stories(corpus.short_documents() + corpus.long_documents())))
+    documents = corpus.short_documents() + corpus.long_documents()
+    known = "\n".join(sorted(corpus.stories(documents)))
+    asked = {part for d in documents for part, learn in d if not learn}
     rng, forms = random.Random(7), ["words", "sentences", "after stories", "chat"]
     total, sound, verbatim, on_topic, texts = (collections.Counter() for _ in range(5))
     for i in range(a.count):
         p = make_prompt(rng, forms[i % len(forms)])
-        if p.begun and p.begun in known or f"{p.animal} named {p.hero}" in known:
-            sys.exit(f"the prompt stands in the training text: {p.begun}")
+        if p.begun and p.begun in known or any(p.text in question for question in asked):
+            sys.exit(f"the prompt stands in the training text: {p.text}")
         added, ended = engine.complete(p, i)
         text = p.begun + added
         total[p.form] += 1

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training text of the demo model: stories, several stories in a row, and chats that ask for one.
 
+Besides there are beginnings of stories, for the first part of the training only.
+
 A document is a list of (text, learn) parts that are simply joined; the model learns to predict only parts with
 `learn` set. Everything follows from one seed, so that check.py can make the same text again.
 """
@@ -9,8 +11,9 @@ import random
 import grammar
 
 SEED = 2024
-SHORT = 30000  # documents of one story or one chat
-LONG = 4200    # documents of several stories
+FRAGMENTS = 8000  # beginnings of stories
+SHORT = 16000  # documents of one story or one chat
+LONG = 1500    # documents of several stories
 LONG_TOKENS_MAX = 1280
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -127,6 +130,19 @@ def several(rng, size):
         parts += [(joint, False)] if parts else []
         parts.append((text, True))
         done += len(text)
+
+
+def fragment(rng):
+    """The beginning of a story up to the sentence that names the hero again. Nothing but the hero can be meant
+    there, so the model learns to keep names long before it would from whole stories."""
+    text, bound = grammar.story(rng)
+    again = text.index(bound["hero"], text.index(bound["hero"]) + 1)
+    return [(text[:text.index(".", again) + 1], True)]
+
+
+def fragments():
+    rng = random.Random(SEED + 2)
+    return [fragment(rng) for _ in range(FRAGMENTS)]
 
 
 def short_documents():

@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the demo model on the CPU and writes it as a Hugging Face directory.
 
-usage: train.py [--out DIR] [--threads N] [--part P]     P < 1 trains on that part of the text only (a smoke run)
+usage: train.py [--out DIR] [--threads N] [--minutes M] [--start DIR] [--skip S]
 
-Short documents come first, then short and long ones mixed, so that prompts of several stories work too.
+Fragments come first, then short ones, then short and long ones mixed, so that prompts of several
+stories work too. The schedule is laid over all documents once, or over M minutes if those end earlier.
+`--start` goes on from a model that this script wrote instead of from random weights, `--skip` leaves out the first
+share S of the documents.
 """
 import argparse
+import json
 import math
 import os
 import random
@@ -22,11 +26,11 @@ from encode import BOS, EOS, bpe_trainer
 import tensor_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HIDDEN, LAYERS, HEADS, KV_HEADS, FFN, CONTEXT, THETA, EPS = 192, 4, 6, 2, 512, 2048, 10000.0, 1e-5
+HIDDEN, LAYERS, HEADS, KV_HEADS, FFN, CONTEXT, THETA, EPS = 192, 4, 6, 3, 512, 2048, 10000.0, 1e-5
 HEAD_DIM = HIDDEN // HEADS
-BATCH_TOKENS = 4096
-RATE_MAX, WARM_STEPS, CLIP = 3e-3, 60, 1.0
-SAVE_STEPS = 250
+FRAGMENT_BATCH, BATCH = 1024, 2048  # tokens
+RATE_MAX, WARM_STEPS, COOL_SHARE, CLIP = 3e-3, 60, 0.5, 1.0
+SAVE_STEPS = 100
 
 TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
             "'<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
@@ -39,13 +43,12 @@ class Layer(torch.nn.Module):
             m = torch.nn.Linear(a, b, bias=False)
             torch.nn.init.normal_(m.weight, std=scale / math.sqrt(a))
             return m
-        out = 1 / math.sqrt(2 * LAYERS)
         self.input_layernorm = torch.nn.Parameter(torch.ones(HIDDEN))
         self.post_attention_layernorm = torch.nn.Parameter(torch.ones(HIDDEN))
-        self.q_proj, self.o_proj = linear(HIDDEN, HIDDEN), linear(HIDDEN, HIDDEN, out)
+        self.q_proj, self.o_proj = linear(HIDDEN, HIDDEN), linear(HIDDEN, HIDDEN, 0)
         self.k_proj, self.v_proj = (linear(HIDDEN, KV_HEADS * HEAD_DIM) for _ in range(2))
         self.gate_proj, self.up_proj = linear(HIDDEN, FFN), linear(HIDDEN, FFN)
-        self.down_proj = linear(FFN, HIDDEN, out)
+        self.down_proj = linear(FFN, HIDDEN, 0)
 
     def forward(self, x, cos, sin):
         """x [rows, tokens, hidden]"""
@@ -84,8 +87,8 @@ class Model(torch.nn.Module):
         x, target = x[learn[:, 1:]], ids[:, 1:][learn[:, 1:]]
         return F.cross_entropy(F.rms_norm(x, (HIDDEN,), self.norm, EPS) @ self.embed_tokens.T, target)
 
-    def tensors(self):
-        """{Hugging Face name: array}"""
+    def named_tensors(self):
+        """{Hugging Face name: parameter}"""
         out = {"model.embed_tokens.weight": self.embed_tokens}
         for i, layer in enumerate(self.layers):
             for name, p in layer.named_parameters():
@@ -94,26 +97,42 @@ class Model(torch.nn.Module):
                          "up": "mlp.", "down": "mlp."}.get(base.removesuffix("_proj"), "")
                 out[f"model.layers.{i}.{group}{base}.weight"] = p
         out["model.norm.weight"] = self.norm
-        return {n: p.detach().numpy() for n, p in out.items()}
+        return out
+
+    def load(self, arrays):
+        for name, p in self.named_tensors().items():
+            p.data.copy_(torch.from_numpy(arrays[name].copy()))
 
 
-def batches(documents, rng):
-    """Documents of similar length together, at most BATCH_TOKENS with the padding; padding is not learned."""
+def batches(documents, tokens, rng):
+    """Documents of similar length together, at most `tokens` with the padding; padding is not learned."""
     order = sorted(range(len(documents)), key=lambda i: len(documents[i][0]))
     groups, group = [], []
     for i in order:
-        if group and (len(group) + 1) * len(documents[i][0]) > BATCH_TOKENS:
+        if group and (len(group) + 1) * len(documents[i][0]) > tokens:
             groups.append(group)
             group = []
         group.append(i)
     groups.append(group)
     rng.shuffle(groups)
-    for g in groups:
-        n = max(len(documents[i][0]) for i in g)
-        ids, learn = np.full((len(g), n), EOS), np.zeros((len(g), n), bool)
-        for row, i in enumerate(g):
-            ids[row, :len(documents[i][0])], learn[row, :len(documents[i][1])] = documents[i]
-        yield torch.from_numpy(ids), torch.from_numpy(learn)
+    return [padded([documents[i] for i in g]) for g in groups]
+
+
+def padded(documents):
+    n = max(len(ids) for ids, _ in documents)
+    ids, learn = np.full((len(documents), n), EOS), np.zeros((len(documents), n), bool)
+    for row, (i, flags) in enumerate(documents):
+        ids[row, :len(i)], learn[row, :len(i)] = i, flags
+    return torch.from_numpy(ids), torch.from_numpy(learn)
+
+
+def schedule(fragments, short, long, rng):
+    """All batches in the order they are learned; what comes when is told by the share of the way gone."""
+    most, half = len(fragments) * 2 // 3, len(short) // 2
+    mixed, last = fragments[most:] + short[:half], short[half:] + long
+    rng.shuffle(mixed)
+    rng.shuffle(last)
+    return fragments[:most] + mixed + last
 
 
 def encoded(encoder, documents, rng):
@@ -128,29 +147,37 @@ def encoded(encoder, documents, rng):
     return out
 
 
-def train(model, work, log, save):
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0}],
-                                  betas=(0.9, 0.98), fused=True)
-    start, seen, smooth = time.time(), 0, None
-    for step, (ids, learn) in enumerate(work):
-        rate = RATE_MAX * min((step + 1) / WARM_STEPS, 0.02 + 0.98 * (1 + math.cos(math.pi * step / len(work))) / 2)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+def train(model, work, minutes, log, save):
+    # Muon gets a small model past the long plateau before it learns to copy names; AdamW alone stays there.
+    matrices = [p for p in model.layers.parameters() if p.dim() > 1]
+    others = [model.embed_tokens] + [p for p in model.parameters() if p.dim() == 1]
+    optimizers = [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+                  torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0, fused=True)]
+    start, seen, smooth, step, gone = time.time(), 0, 0.0, 0, 0.0
+    while gone < 1:
+        ids, learn = work[int(gone * len(work))]
+        cool = min(1, (1 - gone) / COOL_SHARE)
+        for o in optimizers:
+            o.param_groups[0]["lr"] = RATE_MAX * min((step + 1) / WARM_STEPS, cool)
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.loss(ids, learn)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel()
-        smooth = loss.item() if smooth is None else 0.95 * smooth + 0.05 * loss.item()
-        if step % 20 == 0 or step + 1 == len(work):
-            spent = time.time() - start
-            log(f"step {step + 1}/{len(work)}  loss {smooth:.3f}  {seen / 1e6:.2f} M tokens  {seen / spent:.0f}/s  {spent:.0f} s")
-        if (step + 1) % SAVE_STEPS == 0 or step + 1 == len(work):
+        for o in optimizers:
+            o.step()
+        model.zero_grad(set_to_none=True)
+        step, seen, spent = step + 1, seen + ids.numel(), time.time() - start
+        gone = max(step / len(work), spent / 60 / minutes)
+        smooth += (loss.item() - smooth) / min(step, 20)
+        if step % 20 == 0 or gone >= 1:
+            log(f"step {step} ({gone:.1%})  loss {smooth:.3f}  {seen / 1e6:.2f} M tokens  {seen / spent:.0f}/s  {spent:.0f} s")
+        if step % SAVE_STEPS == 0 or gone >= 1:
             save()
+
+
+def read_json(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
 
 
 def write(folder, model, vocab, end):
@@ -169,14 +196,17 @@ def write(folder, model, vocab, end):
                            {"add_bos_token": True, "add_eos_token": False, "bos_token": "<s>", "eos_token": "</s>",
                             "unk_token": "<unk>", "clean_up_tokenization_spaces": False, "model_max_length": CONTEXT,
                             "tokenizer_class": "PreTrainedTokenizerFast", "chat_template": TEMPLATE}, indent=1)
-    tensor_file.write_model(folder, model.tensors(), "BF16")
+    arrays = {name: p.detach().numpy() for name, p in model.named_tensors().items()}
+    tensor_file.write_model(folder, arrays, "BF16")
 
 
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default=os.path.join(HERE, "..", "..", "apps", "demo", "model"))
     ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("--part", type=float, default=1.0)
+    ap.add_argument("--start")
+    ap.add_argument("--skip", type=float, default=0.0)
+    ap.add_argument("--minutes", type=float, default=math.inf)
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(corpus.SEED)
@@ -184,23 +214,21 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     log = lambda text: print(text, flush=True)
 
-    short, long = corpus.short_documents(), corpus.long_documents()
-    spec = encode.train_tokenizer(short[:1500])
+    short = corpus.short_documents()
+    spec = read_json(os.path.join(a.start, "tokenizer.json")) if a.start else encode.train_tokenizer(short[:1500])
     bpe_trainer.write_json(os.path.join(a.out, "tokenizer.json"), spec)
     encoder = encode.Encoder(a.out)
     encoder.check_encoder(short[:20])
-    short, long = (encoded(encoder, d[:int(len(d) * a.part)], rng) for d in (short, long))
+    texts = [encoded(encoder, d, rng) for d in (corpus.fragments(), short, corpus.long_documents())]
+    work = schedule(*(batches(t, n, rng) for t, n in zip(texts, (FRAGMENT_BATCH, BATCH, BATCH))), rng)
+    work = work[int(a.skip * len(work)):]
     vocab = len(spec["model"]["vocab"])
     model = Model(vocab)
-    half = len(short) * 2 // 3
-    work = list(batches(short[:half], rng))
-    mixed = list(batches(short[half:], rng)) + list(batches(long, rng))
-    rng.shuffle(mixed)
-    work += mixed
-    count = lambda d: sum(len(ids) for ids, _ in d) / 1e6
+    if a.start:
+        model.load(tensor_file.read_model(a.start))
     log(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {vocab}, "
-        f"{count(short):.2f} M tokens in short documents, {count(long):.2f} M in long ones, {len(work)} steps")
-    train(model, work, log, lambda: write(a.out, model, vocab, encoder.tokenizer.vocab[corpus.END]))
+        f"{[sum(len(ids) for ids, _ in t) for t in texts]} tokens in fragments, short and long documents, {len(work)} steps")
+    train(model, work, a.minutes, log, lambda: write(a.out, model, vocab, encoder.tokenizer.vocab[corpus.END]))
 
 
 if __name__ == "__main__":
