@@ -106,7 +106,7 @@ void connection::answer(http_request request) {
 }
 
 /// Answers a request that could not be read; where the next one begins is unknown then, so the connection ends.
-void connection::refuse(const api_error& error) {
+void connection::refuse(api_error error) {
   answering_ = true;
   finished_ = false;
   since_ = clock::now();

@@ -59,7 +59,7 @@ private:
   void on_end_of_input();
   void process();
   void answer(http_request request);
-  void refuse(const api_error& error);
+  void refuse(api_error error); // by value: the reader that has it goes away
   void send_head(const http_response& response, framing how);
   void flush();
   void on_written(const boost::system::error_code& error, size_t bytes);

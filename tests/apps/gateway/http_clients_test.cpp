@@ -218,7 +218,9 @@ TEST_CASE("http clients: a request that dribbles in is answered 408, an idle con
   for (auto start : {"GET /live HT", "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{"}) {
     auto slow = gateway.client();
     slow.send(start);
-    CHECK(slow.read_response().status == 408);
+    auto response = slow.read_response();
+    CHECK(response.status == 408);
+    CHECK(has(response.body, "did not arrive completely in time"));
     CHECK(slow.at_end());
   }
   auto idle = gateway.client();
@@ -239,7 +241,9 @@ TEST_CASE("http clients: requests over the cap are 429, connections over theirs 
   CHECK(refused.headers["retry-after"] == "1");
   CHECK(fourth.get("/live").status == 200);
   auto fifth = gateway.client();
-  CHECK(fifth.read_response().status == 503);
+  auto turned_away = fifth.read_response();
+  CHECK(turned_away.status == 503);
+  CHECK(has(turned_away.body, "4 clients are connected"));
   CHECK(fifth.at_end());
   gateway.target.release();
   CHECK(first.read_response().status == 200);

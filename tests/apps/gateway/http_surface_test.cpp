@@ -155,21 +155,26 @@ TEST_CASE("http: what cannot be read ends the connection after its answer") {
   auto options = server_options{};
   options.body_bytes_max = 1000;
   auto gateway = gateway_fixture{three_words, options};
-  auto check = [&gateway](const std::string& bytes, int status) {
+  auto check = [&gateway](const std::string& bytes, int status, const std::string& part) {
     auto client = gateway.client();
     client.send(bytes);
     auto response = client.read_response();
+    CAPTURE(response.body);
     CHECK(response.status == status);
+    CHECK(response.body.starts_with(R"({"error":{"message":"Th)"));
+    CHECK(has(response.body, part));
     CHECK(response.headers["connection"] == "close");
     CHECK(client.at_end());
   };
-  check("nonsense\r\n\r\n", 400);
-  check("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(17'000, 'x') + "\r\n\r\n", 431);
-  check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", 413);
-  check(request_text("POST", completions, std::string(5000, ' ')), 413);
+  const auto too_large = std::string{"The body is larger than 1000 bytes."};
+  check("nonsense\r\n\r\n", 400, "not a valid HTTP/1.1 request");
+  check("GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(17'000, 'x') + "\r\n\r\n", 431,
+        "The request header is larger than 16384 bytes.");
+  check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", 413, too_large);
+  check(request_text("POST", completions, std::string(5000, ' ')), 413, too_large);
   check("POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n"
           + std::string(2048, ' '),
-        413);
+        413, too_large);
 }
 
 TEST_CASE("http: HEAD has no body, OPTIONS tells the methods") {
