@@ -32,8 +32,8 @@ private:
 /// "perigee::lease", or the types of all elements separated by blanks.
 std::string type_names(const caf::message& what);
 
-/// Appends the content of a message as CAF's binary format has it, without anything that differs between runs: of
-/// `peer_up` the address alone, of CAF's own notices the reason alone. A type that cannot travel adds nothing.
+/// Appends the content of a message as CAF's binary format has it, without anything that differs between runs: handles are
+/// left out, of CAF's own notices the reason alone counts. A type that cannot travel adds nothing.
 void append_content(caf::byte_buffer& to, const caf::message& what);
 
 /// One line for people and for comparing runs: time, sender, receiver, types, content in hexadecimal.

@@ -35,6 +35,12 @@ namespace {
 links::links(world& home, link_options options)
   : home_(home), options_(options), random_(home.random("link")) {}
 
+links::~links() {
+  // Actors of two nodes reach each other through their handles: one of the two must let go.
+  for (auto& [way, proxy] : routes_)
+    way->target = nullptr;
+}
+
 caf::actor links::make(uint32_t from, uint32_t to, const caf::actor& target, std::string name) {
   auto way = std::make_shared<route>(route{from, to, target});
   auto proxy = home_.spawn("link:" + name, [this, way](caf::event_based_actor* self) {
@@ -62,6 +68,8 @@ void links::kill(uint32_t node) {
       continue;
     way->from_alive = way->from_alive && way->from != node;
     way->to_alive = way->to_alive && way->to != node;
+    if (!way->to_alive)
+      way->target = nullptr;
     home_.kill(proxy);
   }
   std::erase_if(routes_, [](const auto& entry) { return !entry.first->from_alive || !entry.first->to_alive; });

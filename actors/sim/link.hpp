@@ -31,6 +31,10 @@ struct link_options {
 class links {
 public:
   links(world& home, link_options options);
+  ~links();
+
+  links(const links&) = delete;
+  links& operator=(const links&) = delete;
 
   /// A handle through which actors of node `from` reach `target` at node `to`, both as they run now: after either was
   /// killed it delivers nothing more, also not to a successor. `name` is for the digest.

@@ -5,7 +5,6 @@
 #include <caf/exit_reason.hpp>
 #include <caf/local_actor.hpp>
 #include <caf/mailbox_element.hpp>
-#include <caf/send.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -85,10 +84,11 @@ world::world(world_options options)
 }
 
 world::~world() {
+  ending_ = true;
   observer_->on_ = false;
   checks_.clear();
   for (const auto& who : observer_->alive())
-    caf::anon_send_exit(who, caf::exit_reason::kill);
+    scheduler_->kill(who);
   while (scheduler_->step()) {
   }
   scheduler_->clear_timers();
@@ -121,6 +121,8 @@ void world::name(const caf::actor& who, std::string name) {
 }
 
 caf::disposable world::at(uint64_t delay_ns, std::function<void()> fn) {
+  if (ending_)
+    return {};
   return scheduler_->call_at(now() + delay_ns, std::move(fn));
 }
 
@@ -168,6 +170,10 @@ void world::kill(const caf::actor& who) {
 
 const std::vector<std::string>& world::deaths() const {
   return *deaths_;
+}
+
+bool world::ending() const {
+  return ending_;
 }
 
 std::string world::digest_hex() const {

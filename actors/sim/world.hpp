@@ -71,7 +71,7 @@ public:
   /// exit, `deaths` says so. To be called before its first message.
   void name(const caf::actor& who, std::string name);
 
-  /// Calls `fn` after `delay_ns`, between two messages; `dispose()` on the result takes it back.
+  /// Calls `fn` after `delay_ns`, between two messages; `dispose()` on the result takes it back. Nothing while the world ends.
   caf::disposable at(uint64_t delay_ns, std::function<void()> fn);
 
   /// Lets everything happen that is due now.
@@ -91,6 +91,9 @@ public:
   /// "decode-1: runtime_error": named actors that died of an error or an exception.
   const std::vector<std::string>& deaths() const;
 
+  /// The world is being destroyed, and with it, in no particular order, what its actors own.
+  bool ending() const;
+
   /// SHA-256 over all messages and timers so far.
   std::string digest_hex() const;
   uint64_t events() const;
@@ -101,6 +104,7 @@ private:
   struct config;
 
   world_options options_;
+  bool ending_ = false;
   std::unique_ptr<observer> observer_;
   std::unique_ptr<config> config_;
   std::unique_ptr<caf::actor_system> system_;

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/sim/sim_stream.hpp"
+
+#include "actors/core/marker.hpp"
+#include "kernels/cpu/work_check.hpp"
+
+#include <cassert>
+#include <cstring>
+
+namespace perigee::sim {
+
+namespace {
+
+constexpr uint32_t queue_max = 64;
+constexpr uint64_t answer_ns = 500; ///< from a decision to its answer, where nothing is computed
+
+} // namespace
+
+uint64_t sim_stream::item::id() const {
+  return std::visit([](const auto& what) { return what.id; }, work);
+}
+
+sim_stream::sim_stream(world& home, stream_options options, kernels::stream_events& events)
+  : home_(home), options_(std::move(options)), layout_(options_.model.layout()), events_(events),
+    pool_(options_.slots * layout_.block_bytes()) {}
+
+sim_stream::~sim_stream() {
+  *alive_ = false;
+}
+
+const kernels::kv_layout& sim_stream::layout() const {
+  return layout_;
+}
+
+std::span<std::byte> sim_stream::pool() {
+  return pool_;
+}
+
+uint32_t sim_stream::slots() const {
+  return options_.slots;
+}
+
+void sim_stream::submit(kernels::prefill_work work) {
+  enqueue(std::move(work));
+}
+
+void sim_stream::submit(kernels::decode_work work) {
+  enqueue(std::move(work));
+}
+
+void sim_stream::submit(kernels::copy_work work) {
+  enqueue(std::move(work));
+}
+
+template <class Work>
+void sim_stream::enqueue(Work work) {
+  if (accepted_ >= queue_max) {
+    queue_.push_back({refused{work.id, {errc::exhausted, "the stream's queue holds 64 items; allowed: 64"}}});
+  } else {
+    ++accepted_;
+    queue_.push_back({std::move(work)});
+  }
+  if (!running_)
+    begin();
+}
+
+void sim_stream::cancel(uint64_t id) {
+  for (auto& waiting : queue_)
+    if (waiting.id() == id)
+      waiting.cancelled = true;
+}
+
+void sim_stream::fail() {
+  health_ = health::failed;
+}
+
+void sim_stream::hang() {
+  health_ = health::hung;
+}
+
+/// Starts the first item of the queue. One runs at a time.
+void sim_stream::begin() {
+  running_ = true;
+  const auto& next = queue_.front();
+  kernels::work_result result;
+  result.id = next.id();
+  result.outcome = check(next);
+  began_ns_ = home_.now();
+  if (!result.outcome.ok())
+    return later(answer_ns, [this, result] { finish(result); });
+  auto takes = cost(next);
+  if (std::holds_alternative<kernels::prefill_work>(next.work)) {
+    layer_ns_ = takes / layout_.layers;
+    return later(takes - layer_ns_ * (layout_.layers - 1), [this] { layer_done(0); });
+  }
+  later(takes, [this, result]() mutable {
+    const auto& done = queue_.front();
+    if (done.cancelled)
+      result.outcome = {errc::cancelled, "cancelled while it ran"};
+    else if (const auto* step = std::get_if<kernels::decode_work>(&done.work))
+      result.tokens = compute(*step);
+    else
+      for (auto [from, to] : std::get<kernels::copy_work>(done.work).slots)
+        std::memcpy(pool_.data() + layout_.offset(to), pool_.data() + layout_.offset(from), layout_.block_bytes());
+    finish(std::move(result));
+  });
+}
+
+void sim_stream::layer_done(uint32_t layer) {
+  const auto& work = std::get<kernels::prefill_work>(queue_.front().work);
+  kernels::work_result result;
+  result.id = work.id;
+  if (queue_.front().cancelled) {
+    marker("stream: cancelled while it ran");
+    result.outcome = {errc::cancelled, "cancelled while it ran"};
+    return finish(std::move(result));
+  }
+  compute(work, layer);
+  events_.layer_done(work.id, layer);
+  if (layer + 1 < layout_.layers)
+    return later(layer_ns_, [this, layer] { layer_done(layer + 1); });
+  result.tokens = sample(work);
+  finish(std::move(result));
+}
+
+void sim_stream::finish(kernels::work_result result) {
+  auto taken = !std::holds_alternative<refused>(queue_.front().work);
+  queue_.pop_front();
+  accepted_ -= taken;
+  running_ = false;
+  result.busy_ns = home_.now() - began_ns_;
+  if (!queue_.empty())
+    begin();
+  events_.work_done(std::move(result));
+}
+
+void sim_stream::later(uint64_t ns, std::function<void()> fn) {
+  home_.at(ns, [this, alive = alive_, fn = std::move(fn)] {
+    if (*alive && health_ != health::hung)
+      fn();
+  });
+}
+
+status sim_stream::check(const item& next) const {
+  if (const auto* no = std::get_if<refused>(&next.work))
+    return no->why;
+  if (next.cancelled)
+    return {errc::cancelled, "cancelled before it started"};
+  if (health_ == health::failed)
+    return {errc::io_error, "the simulated device failed"};
+  auto limits = kernels::cpu::work_limits{options_.slots, layout_.block_tokens,
+                                          static_cast<uint32_t>(options_.model.vocabulary), options_.model.context};
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work))
+    return kernels::cpu::check(*work, limits);
+  if (const auto* work = std::get_if<kernels::decode_work>(&next.work))
+    return kernels::cpu::check(*work, limits);
+  return kernels::cpu::check(std::get<kernels::copy_work>(next.work), limits);
+}
+
+uint64_t sim_stream::cost(const item& next) const {
+  const auto& costs = options_.costs;
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work))
+    return costs.chunk_ns(work->start, work->tokens.size(), !work->samples.empty());
+  if (const auto* work = std::get_if<kernels::decode_work>(&next.work)) {
+    uint64_t context = 0;
+    for (const auto& row : work->rows)
+      context += row.position + 1;
+    return costs.step_ns(work->rows.size(), context);
+  }
+  return answer_ns + costs.copy_block_ns * std::get<kernels::copy_work>(next.work).slots.size();
+}
+
+uint64_t sim_stream::read(uint32_t slot, uint32_t position, uint32_t layer) {
+  uint64_t tag = 0;
+  auto at = layout_.offset(slot, layer) + position % layout_.block_tokens * sizeof(tag);
+  std::memcpy(&tag, pool_.data() + at, sizeof(tag));
+  if (options_.known != nullptr && !options_.known->contains(tag))
+    ++mismatches_;
+  return tag;
+}
+
+void sim_stream::write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag) {
+  auto at = layout_.offset(slot, layer) + position % layout_.block_tokens * sizeof(tag);
+  std::memcpy(pool_.data() + at, &tag, sizeof(tag));
+}
+
+uint64_t sim_stream::sum_before(const std::vector<uint32_t>& blocks, uint32_t position, uint32_t layer) {
+  uint64_t sum = 0;
+  for (uint32_t earlier = 0; earlier < position; ++earlier)
+    sum += toy_model::weight(read(blocks[earlier / layout_.block_tokens], earlier, layer), earlier);
+  return sum;
+}
+
+void sim_stream::compute(const kernels::prefill_work& work, uint32_t layer) {
+  auto sum = sum_before(work.blocks, work.start, layer);
+  auto position = work.start;
+  for (auto token : work.tokens) {
+    auto tag = options_.model.tag(sum, token, position, layer);
+    write(work.blocks[position / layout_.block_tokens], position, layer, tag);
+    sum += toy_model::weight(tag, position);
+    ++position;
+  }
+}
+
+std::vector<token_id> sim_stream::compute(const kernels::decode_work& work) {
+  std::vector<token_id> result;
+  std::vector<uint64_t> tags(layout_.layers);
+  for (const auto& row : work.rows) {
+    for (uint32_t layer = 0; layer < layout_.layers; ++layer) {
+      tags[layer] = options_.model.tag(sum_before(row.blocks, row.position, layer), row.token, row.position, layer);
+      write(row.blocks[row.position / layout_.block_tokens], row.position, layer, tags[layer]);
+    }
+    result.push_back(options_.model.next(tags, row.sample));
+  }
+  return result;
+}
+
+std::vector<token_id> sim_stream::sample(const kernels::prefill_work& work) {
+  std::vector<token_id> result;
+  if (work.samples.empty())
+    return result;
+  auto last = static_cast<uint32_t>(work.start + work.tokens.size() - 1);
+  std::vector<uint64_t> tags(layout_.layers);
+  for (uint32_t layer = 0; layer < layout_.layers; ++layer)
+    tags[layer] = read(work.blocks[last / layout_.block_tokens], last, layer);
+  for (const auto& request : work.samples)
+    result.push_back(options_.model.next(tags, request));
+  return result;
+}
+
+} // namespace perigee::sim

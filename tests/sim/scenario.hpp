@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/marker.hpp"
+#include "actors/sim/checkers.hpp"
+#include "actors/sim/cluster.hpp"
+#include "actors/sim/traffic.hpp"
+#include "actors/sim/world.hpp"
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace perigee::sim {
+
+/// One run of a whole cluster under traffic, from a seed.
+struct scenario {
+  world_options run;
+  cluster_options nodes;
+  traffic_options clients;
+  /// Called when everything stands, before the first request: the place to schedule faults.
+  std::function<void(cluster&, traffic&)> faults = {};
+  caf::timespan limit = std::chrono::minutes{10};
+  /// How long after the last request everything must be quiet.
+  caf::timespan quiet_after = std::chrono::seconds{30};
+};
+
+struct outcome {
+  std::vector<std::string> problems;
+  traffic::counters clients;
+  links::counters control;
+  sim_network::counters fabric;
+  std::map<std::string, uint64_t> markers;
+  uint64_t writes_seen = 0;
+  uint64_t blocks_compared = 0;
+  uint64_t steps = 0;
+  uint64_t ns = 0;
+  std::string digest;
+};
+
+outcome run(const scenario& what);
+
+/// Small pools, slow and lossy networks, clients that leave: everything that 200 requests can meet while all nodes live.
+scenario rough(uint64_t seed);
+
+/// The problems of a run, with its seed, for a test's message; empty if there were none.
+std::string complaint(uint64_t seed, const outcome& result);
+
+} // namespace perigee::sim
