@@ -18,24 +18,31 @@ public:
     auto lock = std::lock_guard{mutex_};
     if (listener_)
       listener_(news);
-    else
+    else if (!closed_)
       early_.push_back(news);
   }
 
-  /// `listener` hears everything, in order; must not call back. Null: nobody listens any more, news is kept again.
+  /// `listener` hears everything, in order; must not call back.
   void connect(std::function<void(const peer_up&)> listener) {
     auto lock = std::lock_guard{mutex_};
     listener_ = std::move(listener);
-    if (!listener_)
-      return;
     for (const auto& news : std::exchange(early_, {}))
       listener_(news);
+  }
+
+  /// Nobody listens (any more): forgets all handles, which must not outlive their actor system.
+  void close() {
+    auto lock = std::lock_guard{mutex_};
+    closed_ = true;
+    listener_ = nullptr;
+    early_.clear();
   }
 
 private:
   std::mutex mutex_;
   std::function<void(const peer_up&)> listener_;
   std::vector<peer_up> early_;
+  bool closed_ = false;
 };
 
 } // namespace perigee::cli

@@ -47,6 +47,13 @@ gateway_part_options gateway_of(const actors::cluster_config& config, const acto
   return out;
 }
 
+struct feed_closer {
+  peer_feed& feed;
+  ~feed_closer() {
+    feed.close();
+  }
+};
+
 /// Lets what is in flight here come to its end; every request has one by its deadline.
 void drain(actors::node_runtime& runtime, gateway_part* gateway, std::chrono::nanoseconds request_timeout) {
   auto limit = steady_clock::now() + request_timeout;
@@ -69,23 +76,25 @@ int run_node(const actors::cluster_config& config, const std::string& name, cons
   auto options = actors::runtime_options{};
   options.decoder = make_text_decoders(model);
   options.report = [&](const std::string& news) { log.write(news); };
-  options.on_peer = [&](const peer_up& news) { feed.push(news); };
+  options.on_peer = [&, has_gateway = node.count(node_role::gateway) > 0](const peer_up& news) {
+    if (has_gateway)
+      feed.push(news);
+  };
   auto runtime = actors::node_runtime{config, name, model, std::move(options)};
   auto watcher = stop_watcher{how.stop, [&] { runtime.stop(); }};
-  runtime.start();
   auto gateway = std::optional<gateway_part>{};
+  auto end_of_news =
+    feed_closer{feed}; // before the gateway goes, which hears it, and the runtime, whose actors it names
+  runtime.start();
   if (auto session = runtime.session()) {
     gateway.emplace(runtime.system(), gateway_of(config, node, model, *session));
     feed.connect([&](const peer_up& news) { gateway->on_peer(news); });
   }
   std::printf("%s\n", how.announcement.c_str());
   std::fflush(stdout);
-  auto asked = runtime.wait();
-  if (asked)
-    drain(runtime, gateway ? &*gateway : nullptr, config.request_timeout);
-  feed.connect(nullptr);
-  if (!asked)
+  if (!runtime.wait())
     throw failure(errc::io_error, fmt::format("node {} ends: an actor that it cannot do without has ended", name));
+  drain(runtime, gateway ? &*gateway : nullptr, config.request_timeout);
   return exit_success;
 }
 

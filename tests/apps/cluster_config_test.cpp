@@ -110,7 +110,7 @@ TEST_CASE("cluster_config: a wrong value is named with its path, what was found 
   CHECK(error_with("tbt = 250ms", "tbt = 10us") == "perigee.slo.tbt: found 10us, allowed 1ms to 24h");
   CHECK(error_with("tbt = 250ms", "tbt = -1s") == "perigee.slo.tbt: found -1s, allowed 1ms to 24h");
   CHECK(error_with("http = 8000", "http = 80000") == "perigee.nodes[0].http: found 80000, allowed 1 to 65535");
-  CHECK(error_with("\"debug\"", "\"loud\"")
+  CHECK(error_with("\"quiet\"", "\"loud\"")
         == "perigee.log.level: found \"loud\", allowed: info, quiet");
   CHECK(error_with("slo { ttft = 5s, tbt = 250ms }", "slo = 5s")
         == "perigee.slo: found 5s, expected a section: { ... }");
