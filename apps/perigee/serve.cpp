@@ -107,7 +107,7 @@ int run(const serve_options& options) {
   const auto& node = config.nodes.front();
   auto how = run_options{};
   how.announcement =
-    fmt::format("perigee: serving {} on http://{}:{} ({} prefill, {} decode, {} shards in one process); Ctrl-C drains",
+    fmt::format("perigee: serving {} on http://{}:{} (prefill {}, decode {}, shards {}, in one process); Ctrl-C drains",
                 config.served_name(), node.host, node.http, node.count(node_role::prefill),
                 node.count(node_role::decode), node.count(node_role::shard));
   return run_node(config, node.name, how);
