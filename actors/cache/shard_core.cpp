@@ -19,8 +19,7 @@ void shard_core::set_lane(uint32_t lane) {
   lane_ = lane;
 }
 
-// -- clients
-// ------------------------------------------------------------------------------------------------------------------
+// -- clients --
 
 void shard_core::peer_up(const address& who) {
   if (who.kind == role::store_client)
@@ -71,8 +70,7 @@ void shard_core::forget_below(const address& who, client& it, uint64_t open_from
   abandon(who, std::move(slots));
 }
 
-// -- operations
-// ---------------------------------------------------------------------------------------------------------------
+// -- operations --
 
 void shard_core::on_lease(const lease& ask) {
   auto* from = admit(ask);
@@ -287,8 +285,7 @@ void shard_core::note_changes() {
   }
 }
 
-// -- the Conductor
-// ------------------------------------------------------------------------------------------------------------
+// -- the Conductor --
 
 void shard_core::on_conductor(const conductor_hello& news, uint64_t now) {
   if (news.term < term_ || news.from.kind != role::conductor)
@@ -344,8 +341,7 @@ std::vector<fence_node> shard_core::take_fences() {
   return std::exchange(fences_, {});
 }
 
-// -- invariants
-// ---------------------------------------------------------------------------------------------------------------
+// -- invariants --
 
 bool shard_core::check() const {
   const auto& pool = index_.pool();

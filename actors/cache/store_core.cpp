@@ -23,8 +23,7 @@ std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
 
 store_core::store_core(store_settings settings) : settings_(settings) {}
 
-// -- membership
-// ---------------------------------------------------------------------------------------------------------------
+// -- membership --
 
 void store_core::peer_up(const address& who, uint64_t now) {
   if (who.kind != role::shard)
@@ -75,8 +74,7 @@ std::optional<address> store_core::home(const block_key& key) const {
   return best;
 }
 
-// -- jobs
-// ---------------------------------------------------------------------------------------------------------------------
+// -- jobs --
 
 void store_core::start(store_owner owner, const fetch& ask, uint64_t now) {
   auto added = job{};
@@ -230,8 +228,7 @@ void store_core::finish(uint64_t number) {
   jobs_.erase(number);
 }
 
-// -- operations at shards
-// -----------------------------------------------------------------------------------------------------
+// -- operations at shards --
 
 bool store_core::open_op(uint64_t job, operation added, uint64_t now) {
   if (ops_.size() >= settings_.ops_max)
@@ -396,8 +393,7 @@ void store_core::on_released(const released& news, uint64_t now) {
   run_queue(now);
 }
 
-// -- time
-// ---------------------------------------------------------------------------------------------------------------------
+// -- time --
 
 void store_core::tick(uint64_t now) {
   auto late_jobs = std::vector<uint64_t>{};

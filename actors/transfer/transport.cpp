@@ -30,6 +30,10 @@ public:
     return "transport";
   }
 
+  void on_exit() override {
+    fabric_.reset(); // whoever still has a handle does not keep it alive; core_ is not called any more
+  }
+
   behavior_type make_behavior() override {
     delayed_send(this, times_.tick, atom::tick_v);
     return {

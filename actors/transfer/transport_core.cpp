@@ -25,8 +25,7 @@ transport_core::transport_core(transport::fabric& fabric, address self, uint64_t
                                transport_limits limits)
   : fabric_(fabric), self_(self), transfer_ns_(transfer_ns), retry_ns_(retry_ns), limits_(limits) {}
 
-// -- membership
-// ---------------------------------------------------------------------------------------------------------------
+// -- membership --
 
 void transport_core::peer_up(const address& who, uint64_t now) {
   auto& seen = seen_[{who.kind, who.index}];
@@ -75,8 +74,7 @@ transport_core::lane_of_peer& transport_core::peer(uint32_t node) {
   return it;
 }
 
-// -- clients
-// ------------------------------------------------------------------------------------------------------------------
+// -- clients --
 
 std::optional<uint32_t> transport_core::attach(transport_client client) {
   assert(client != 0);
@@ -155,8 +153,7 @@ void transport_core::fence(transport_client client, const fence_node& what, uint
   answer_fences();
 }
 
-// -- between the nodes
-// --------------------------------------------------------------------------------------------------------
+// -- between the nodes --
 
 void transport_core::hello(const fabric_hello& news, uint64_t now) {
   if (news.from.kind != role::transport || news.from.node == self_.node)
@@ -175,8 +172,7 @@ void transport_core::hello_ack(const fabric_hello_ack& news) {
     at->second.link->hello_ack(news);
 }
 
-// -- from the fabric
-// ----------------------------------------------------------------------------------------------------------
+// -- from the fabric --
 
 void transport_core::completed(const fabric_completed& news, uint64_t now) {
   auto at = jobs_.find(news.id);
@@ -198,7 +194,7 @@ void transport_core::completed(const fabric_completed& news, uint64_t now) {
   else if (work.work.op == transport::direction::write && to.link && !refused)
     settle_failed_write(news.id, news.outcome, now);
   else
-    finish(news.id, news.outcome);
+    settle_failed(news.id, news.outcome, now);
   post_ready(node, now);
   answer_fences();
 }
@@ -233,8 +229,7 @@ void transport_core::tick(uint64_t now) {
   answer_fences();
 }
 
-// -- transfers
-// ----------------------------------------------------------------------------------------------------------------
+// -- transfers --
 
 void transport_core::post_ready(uint32_t node, uint64_t now) {
   auto& to = peer(node);
@@ -292,6 +287,21 @@ void transport_core::settle_failed_write(uint64_t number, const status& why, uin
   work.deadline = now + transfer_ns_;
   if (work.epoch == link.epoch() && link.ready()) {
     link.renew(now);
+    settle(node, now);
+  }
+}
+
+/// Of a transfer that proves nothing by its failure, except perhaps that the connection is broken: then no other would
+/// fare better, and the link is renewed.
+void transport_core::settle_failed(uint64_t number, const status& why, uint64_t now) {
+  const auto& work = jobs_.at(number);
+  auto node = work.peer.node;
+  auto& link = peer(node).link;
+  auto broken =
+    link && link->ready() && work.epoch == link->epoch() && (why.code == errc::io_error || why.code == errc::peer_lost);
+  finish(number, why);
+  if (broken) {
+    link->renew(now);
     settle(node, now);
   }
 }

@@ -122,6 +122,7 @@ private:
   void post(uint64_t number, job& work, lane_of_peer& to, uint64_t now);
   void settle(uint32_t node, uint64_t now);
   void settle_failed_write(uint64_t number, const status& why, uint64_t now);
+  void settle_failed(uint64_t number, const status& why, uint64_t now);
   void end_early(uint64_t number, job& work, uint64_t now);
   void overdue(uint64_t number, job& work, uint64_t now);
   void drop_queue(uint32_t node, const status& why);

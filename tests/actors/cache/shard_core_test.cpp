@@ -171,6 +171,21 @@ TEST_CASE("shard_core: a released allocation is free at once, one that may still
   CHECK_EQ(it.core.counters().stray_arrivals, 2);
 }
 
+TEST_CASE("shard_core: what arrives late for a number that is used again counts for nobody") {
+  auto it = fixture{1};
+  auto old = it.allocate_for(client_a, 1, keys(1, 1));
+  it.core.on_release({client_a, 1, 1, false});
+  it.answer<released>();
+  auto got = it.allocate_for(client_a, 2, keys(2, 2));
+  CHECK_NE(got.immediate, old.immediate);
+  it.core.on_commit({client_a, 2, 2, 1});
+  it.core.on_arrived({old.immediate});
+  CHECK_FALSE(it.answer<committed>().has_value());
+  CHECK_EQ(it.core.counters().stray_arrivals, 1);
+  it.core.on_arrived({got.immediate});
+  CHECK(it.answer<committed>().has_value());
+}
+
 TEST_CASE("shard_core: a client that dies ends its leases; its allocations wait for the fence") {
   auto it = fixture{4};
   it.store(client_a, 1, keys(1, 2));

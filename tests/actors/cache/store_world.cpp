@@ -6,7 +6,7 @@
 #include <caf/event_based_actor.hpp>
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace perigee::testing {
@@ -19,8 +19,10 @@ constexpr uint64_t ms = 1'000'000;
 constexpr size_t block_bytes = 48;
 constexpr uint32_t conductor_node = 99;
 
-std::vector<std::byte> content_of(const block_key& key) {
-  auto out = std::vector<std::byte>(block_bytes);
+using block = std::array<std::byte, block_bytes>;
+
+block content_of(const block_key& key) {
+  auto out = block{};
   for (size_t i = 0; i < block_bytes; i += 8) {
     auto word = spread_key(key.high * 1000 + key.low, i);
     std::memcpy(out.data() + i, &word, 8);
@@ -43,12 +45,24 @@ void fill(std::vector<std::byte>& memory, uint32_t slot, const block_key& key) {
 } // namespace
 
 store_world::store_world(const store_world_options& options)
-  : home({.seed = options.seed, .digest = true}), links(home, {}), network(sim::sim_network::make(home, {})),
+  : hostile_network(options.seed,
+                    [this](uint64_t delay, std::function<void()> action) { home.at(delay, std::move(action)); }),
+    home({.seed = options.seed, .digest = options.digest}), links(home, {}), network(sim::sim_network::make(home, {})),
     options_(options), random_(home.random("store-world")) {
   times_.tick = 5ms;
   times_.retry = 20ms;
   times_.report = 50ms;
   times_.transfer = 100ms;
+  hostile_network.stamp = [this](uint64_t key, uint64_t offset) {
+    auto slot = slot_at(key, offset);
+    return slot ? uint64_t{slot->first->generation(slot->second)} : 0;
+  };
+  hostile_network.on_landing = [this](const fake_network::landing& what) {
+    auto slot = slot_at(what.key, what.offset);
+    REQUIRE(slot.has_value());
+    REQUIRE(slot->first->state(slot->second) == slot_state::transfer);
+    REQUIRE_EQ(slot->first->generation(slot->second), what.stamp);
+  };
   start_conductor();
   for (uint32_t number = 0; number < options.nodes; ++number)
     start(number);
@@ -74,8 +88,9 @@ void store_world::start(uint32_t number) {
   auto shard_region = transport::remote_region{};
   auto pool_region = transport::region_id{};
   auto make = [&](transport::fabric_events& events) {
-    auto fabric = network->make_fabric(number, events);
+    auto fabric = options_.hostile ? hostile_network.make(number, events) : network->make_fabric(number, events);
     shard_region = fabric->remote(fabric->register_memory(it.shard_memory));
+    it.shard_key = shard_region.key;
     pool_region = fabric->register_memory(it.pool_memory);
     return fabric;
   };
@@ -125,18 +140,19 @@ void store_world::introduce_all(uint32_t number) {
 }
 
 void store_world::restart(uint32_t number) {
-  auto gone = nodes_.at(number).actors;
-  auto jobs = nodes_.at(number).jobs;
-  totals.evicted += nodes_.at(number).shard ? nodes_.at(number).shard->state.core.counters().evicted : 0;
+  auto found = nodes_.find(number);
+  if (found == nodes_.end())
+    return;                                                       // it is being restarted
+  auto memory = std::make_shared<node>(std::move(found->second)); // outlives the fabric that knows it
+  nodes_.erase(found);
+  auto gone = memory->actors;
+  if (memory->shard)
+    totals.evicted += memory->shard->state.core.counters().evicted;
   links.kill(number);
   network->kill(number);
   for (auto& [who, handle] : gone)
     home.kill(handle);
-  home.kill(nodes_.at(number).instance);
-  home.run_ready();
-  auto memory = std::make_shared<node>(std::move(nodes_.at(number))); // outlives the fabric that knows it
-  memory->shard = nullptr;
-  nodes_.erase(number);
+  home.kill(memory->instance);
   home.at(1000 * ms, [memory] {});
   // The others hear of it at different times, actor by actor in any order.
   for (auto& [other, it] : nodes_)
@@ -333,40 +349,57 @@ void store_world::put_back(node& it, const std::vector<uint32_t>& slots) {
 
 // -- what must hold --
 
-void store_world::check() {
-  REQUIRE(home.deaths().empty());
-  for (auto& [number, it] : nodes_) {
-    REQUIRE(it.store->state.core.check());
-    for (auto slot : it.idle)
-      REQUIRE(holds(it.pool_memory, slot, junk));
-    for (const auto& [id, job] : it.jobs)
-      REQUIRE_LE(home.now(), job.answer_by);
-    if (it.shard)
-      check_shard(it);
-  }
+std::optional<std::pair<const block_pool*, uint32_t>> store_world::slot_at(uint64_t key, uint64_t offset) const {
+  for (const auto& [number, it] : nodes_)
+    if (it.shard && it.shard_key == key)
+      return std::pair{&it.shard->state.core.index().pool(), static_cast<uint32_t>(offset / block_bytes)};
+  return std::nullopt;
 }
 
-void store_world::check_shard(node& it) {
+void store_world::check() {
+  auto wrong = home.deaths().empty() ? std::string{} : home.deaths().front();
+  for (auto& [number, it] : nodes_) {
+    auto on_node = " on node " + std::to_string(number);
+    if (!it.store->state.core.check())
+      wrong = "jobs and operations do not add up" + on_node;
+    for (auto slot : it.idle)
+      if (!holds(it.pool_memory, slot, junk))
+        wrong = "something landed in a slot that no job uses" + on_node;
+    for (const auto& [id, job] : it.jobs)
+      if (home.now() > job.answer_by)
+        wrong = "a job was not answered in time" + on_node;
+    if (auto found = it.shard ? wrong_at_shard(it) : std::string{}; !found.empty())
+      wrong = found + on_node;
+  }
+  if (!wrong.empty())
+    FAIL(wrong); // an assertion an instant would cost more than all of the above
+}
+
+std::string store_world::wrong_at_shard(node& it) {
   const auto& core = it.shard->state.core;
-  REQUIRE(core.check());
+  if (!core.check())
+    return "slots, pins and keys of the shard do not add up";
   const auto& index = core.index();
   for (auto key = index.next(std::nullopt); key; key = index.next(key))
-    REQUIRE(holds(it.shard_memory, index.find(*key).value(), *key));
+    if (!holds(it.shard_memory, index.find(*key).value(), *key))
+      return "a visible block has not the content of its key";
   // What nobody has, nobody writes.
   for (uint32_t slot = 0; slot < index.pool().capacity(); ++slot) {
     if (index.pool().state(slot) != slot_state::free) {
       it.resting.erase(slot);
       continue;
     }
-    auto bytes = std::vector<std::byte>(it.shard_memory.begin() + static_cast<std::ptrdiff_t>(slot * block_bytes),
-                                        it.shard_memory.begin() + static_cast<std::ptrdiff_t>((slot + 1) * block_bytes));
-    auto generation = index.pool().generation(slot);
-    auto [at, fresh] = it.resting.try_emplace(slot, bytes);
-    if (fresh || it.resting_generation[slot] != generation)
-      at->second = bytes;
-    it.resting_generation[slot] = generation;
-    REQUIRE(at->second == bytes);
+    const auto* bytes = it.shard_memory.data() + slot * block_bytes;
+    auto [at, fresh] = it.resting.try_emplace(slot);
+    auto& [generation, known] = at->second;
+    if (fresh || generation != index.pool().generation(slot)) {
+      generation = index.pool().generation(slot);
+      known.assign(bytes, bytes + block_bytes);
+    }
+    if (std::memcmp(known.data(), bytes, block_bytes) != 0)
+      return "a write landed in a free slot";
   }
+  return {};
 }
 
 std::set<block_key> store_world::content(const node& it) const {
@@ -386,6 +419,7 @@ void store_world::work_for(caf::timespan span) {
 void store_world::settle() {
   links.set_options({});
   network->set_options({});
+  hostile_network.set_faults({});
   home.run_for(1500ms);
   for (auto& [number, it] : nodes_) {
     CHECK(it.jobs.empty());

@@ -6,6 +6,7 @@
 #include "actors/sim/link.hpp"
 #include "actors/sim/sim_network.hpp"
 #include "actors/transfer/transport.hpp"
+#include "tests/actors/transfer/fake_network.hpp"
 
 #include <cstddef>
 #include <map>
@@ -19,14 +20,17 @@ namespace perigee::testing {
 
 struct store_world_options {
   uint64_t seed = 1;
+  bool digest = false;
+  bool hostile = false; ///< over `fake_network`, whose writes land as late as the contract of fabric allows
   uint32_t nodes = 4;
   uint32_t shards = 3;       ///< on the first nodes
   uint32_t shard_slots = 24; ///< few enough to evict
   uint32_t pool_slots = 24;  ///< of each instance
 };
 
-/// Shards, store clients and transport actors in the simulated world; every node has an instance that fetches and publishes
-/// at random, and checks what it gets. Instances are no actors of production: they stand for prefill and decode.
+/// Shards, store clients and transport actors in the simulated world; every node has an instance that fetches and
+/// publishes at random, and checks what it gets. Instances are no actors of production: they stand for prefill and
+/// decode.
 ///
 /// The content of a block follows from its key. Whatever must hold is checked at every instant, by doctest.
 class store_world {
@@ -46,6 +50,7 @@ public:
   /// Lets everything come to rest, with a kind network, and checks what must hold then.
   void settle();
 
+  fake_network hostile_network; ///< outlives the actors, as the others do
   sim::world home;
   sim::links links;
   std::shared_ptr<sim::sim_network> network;
@@ -71,6 +76,7 @@ private:
 
   struct node {
     uint64_t incarnation = 0;
+    uint64_t shard_key = 0; ///< of the shard's region
     std::vector<std::byte> shard_memory;
     std::vector<std::byte> pool_memory;
     std::vector<std::pair<address, caf::actor>> actors; ///< with an address
@@ -80,8 +86,8 @@ private:
     caf::actor instance;
     std::set<uint32_t> idle; ///< slots of the pool in no job; they hold `junk`
     std::map<uint64_t, open_job> jobs;
-    std::map<uint32_t, std::vector<std::byte>> resting; ///< content of each free slot of the shard when it became free
-    std::map<uint32_t, uint32_t> resting_generation;
+    /// Generation and content of each free slot of the shard when it became free.
+    std::map<uint32_t, std::pair<uint32_t, std::vector<std::byte>>> resting;
   };
 
   void start(uint32_t number);
@@ -98,8 +104,9 @@ private:
   void done(uint32_t number, uint64_t incarnation, const fetched& news);
   void done(uint32_t number, uint64_t incarnation, const published& news);
   void put_back(node& it, const std::vector<uint32_t>& slots);
+  std::optional<std::pair<const block_pool*, uint32_t>> slot_at(uint64_t key, uint64_t offset) const;
   void check();
-  void check_shard(node& it);
+  std::string wrong_at_shard(node& it);
   std::set<block_key> content(const node& it) const;
 
   const store_world_options options_;
