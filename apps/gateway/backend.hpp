@@ -124,8 +124,8 @@ public:
   /// Ends a prompt early. Unknown and ended handles are ignored.
   virtual void cancel(request_handle handle, cancel_reason reason) = 0;
 
-  /// Asks to withhold further text (`paused`) or to go on, because the client does not read. Text already under way may
-  /// still come; one that never stops coming is cancelled at twice the bound.
+  /// Asks to withhold further text (`paused`) or to go on, because the client does not read. Text that comes
+  /// nevertheless waits in the gateway. Unknown and ended handles are ignored.
   virtual void set_paused(request_handle handle, bool paused) = 0;
 
   virtual backend_health health() const = 0;
@@ -136,7 +136,9 @@ public:
   /// JSON text: the decision record of the prompt submitted as `id`; nothing where there is none (any more).
   virtual void request_json(const std::string& id, std::function<void(std::optional<std::string>)> reply) = 0;
 
-  /// Gauges and counters kept elsewhere, for one scrape of /metrics. Histograms belong into the registry.
+  /// Gauges and counters kept elsewhere, for one scrape of /metrics: `perigee:num_requests_running`,
+  /// `perigee:num_requests_waiting`, `perigee:kv_cache_usage_perc` and whatever else the cluster counts. Histograms
+  /// belong into the registry.
   virtual void collect(std::function<void(std::vector<metric_family>)> reply) = 0;
 };
 

@@ -93,18 +93,15 @@ void completion_job::submit(prepared_request request) {
 }
 
 void completion_job::handle_events() {
-  for (const auto& event : inbox_->take()) {
-    if (exchange_ == nullptr)
-      return;
+  for (auto& event : inbox_->take())
+    backlog_.push_back(std::move(event));
+  while (exchange_ != nullptr && !paused_since_ && !backlog_.empty()) {
+    auto event = std::move(backlog_.front());
+    backlog_.pop_front();
     handle(event);
+    if (exchange_ != nullptr && exchange_->unread_bytes() >= context_.unread_bytes_max)
+      set_paused(true, clock::now());
   }
-  if (exchange_ == nullptr)
-    return;
-  auto unread = exchange_->unread_bytes();
-  if (unread >= 2 * context_.unread_bytes_max)
-    give_up_on_client();
-  else if (unread >= context_.unread_bytes_max && !paused_since_)
-    set_paused(true, clock::now());
 }
 
 void completion_job::handle(const sink_event& event) {
@@ -120,13 +117,13 @@ void completion_job::handle(const sink_event& event) {
       internal_error(fmt::format("The backend sent an event for choice {}, which is over or never was.", event.choice)),
       "error");
   if (const auto* part = std::get_if<sink_event::text_part>(&event.what))
-    on_text(static_cast<uint32_t>(choice), *part);
+    on_text(static_cast<uint32_t>(choice), *part, event.at);
   else
     on_finish(static_cast<uint32_t>(choice), std::get<finish_reason>(event.what));
 }
 
-void completion_job::on_text(uint32_t choice, const sink_event::text_part& part) {
-  observe_tokens(choices_[choice], part.tokens);
+void completion_job::on_text(uint32_t choice, const sink_event::text_part& part, clock::time_point at) {
+  observe_tokens(choices_[choice], part.tokens, at);
   open_answer();
   if (!part.text.empty())
     send(writer_->text(choice, part.text));
@@ -153,18 +150,17 @@ void completion_job::on_end(size_t prompt, const completion_summary& summary) {
   complete();
 }
 
-void completion_job::observe_tokens(choice_state& state, uint32_t tokens) {
+void completion_job::observe_tokens(choice_state& state, uint32_t tokens, clock::time_point at) {
   if (tokens <= state.tokens)
     return;
-  auto now = clock::now();
   auto fresh = tokens - state.tokens;
   if (!first_token_) {
-    first_token_ = now;
-    context_.metrics.time_to_first_token.observe(seconds(now - arrived_));
+    first_token_ = at;
+    context_.metrics.time_to_first_token.observe(seconds(at - arrived_));
   }
   for (uint32_t i = 0; state.last && i < fresh; ++i)
-    context_.metrics.inter_token_latency.observe(seconds(now - *state.last) / fresh);
-  state.last = now;
+    context_.metrics.inter_token_latency.observe(seconds(at - *state.last) / fresh);
+  state.last = at;
   state.tokens = tokens;
 }
 
@@ -188,13 +184,15 @@ void completion_job::send(std::string bytes) {
 }
 
 void completion_job::complete() {
-  auto now = clock::now();
-  context_.metrics.e2e_latency.observe(seconds(now - arrived_));
+  context_.metrics.e2e_latency.observe(seconds(clock::now() - arrived_));
   auto longest = uint32_t{0};
-  for (const auto& state : choices_)
+  auto last = arrived_;
+  for (const auto& state : choices_) {
     longest = std::max(longest, state.tokens);
+    last = std::max(last, state.last.value_or(arrived_));
+  }
   if (first_token_ && longest > 1)
-    context_.metrics.time_per_output_token.observe(seconds(now - *first_token_) / (longest - 1));
+    context_.metrics.time_per_output_token.observe(seconds(last - *first_token_) / (longest - 1));
   auto bytes = writer_->close(usage_);
   auto* where = exchange_;
   release(cancel_reason::abandoned);
@@ -228,8 +226,10 @@ void completion_job::cancelled(cancel_reason reason) {
 }
 
 void completion_job::output_moved() {
-  if (paused_since_ && exchange_ != nullptr && exchange_->unread_bytes() <= context_.unread_bytes_max / 2)
-    set_paused(false, clock::now());
+  if (!paused_since_ || exchange_ == nullptr || exchange_->unread_bytes() > context_.unread_bytes_max / 2)
+    return;
+  set_paused(false, clock::now());
+  handle_events();
 }
 
 void completion_job::tick(clock::time_point now) {
@@ -260,6 +260,7 @@ void completion_job::release(cancel_reason reason) {
   exchange_ = nullptr;
   if (inbox_)
     inbox_->close();
+  backlog_.clear();
   if (paused_since_)
     context_.metrics.streams_paused.add(-1);
   paused_since_.reset();

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -65,10 +66,10 @@ private:
   void submit(prepared_request request);
   void handle_events();
   void handle(const sink_event& event);
-  void on_text(uint32_t choice, const sink_event::text_part& part);
+  void on_text(uint32_t choice, const sink_event::text_part& part, clock::time_point at);
   void on_finish(uint32_t choice, finish_reason reason);
   void on_end(size_t prompt, const completion_summary& summary);
-  void observe_tokens(choice_state& state, uint32_t tokens);
+  void observe_tokens(choice_state& state, uint32_t tokens, clock::time_point at);
   void fail(const api_error& error, std::string_view reason);
   void send(std::string bytes);
   void open_answer();
@@ -84,6 +85,7 @@ private:
   clock::time_point arrived_;
   clock::time_point deadline_;
   std::shared_ptr<event_inbox> inbox_;
+  std::deque<sink_event> backlog_; ///< taken from the inbox, not written while the client does not read
   std::vector<std::optional<request_handle>> handles_; ///< by prompt; empty once it has ended
   std::unique_ptr<answer_writer> writer_;
   bool stream_ = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "apps/gateway/backend.hpp"
+#include "apps/gateway/exchange.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -22,6 +23,7 @@ struct sink_event {
   size_t prompt = 0;   ///< index of the prompt within its HTTP request
   uint32_t choice = 0; ///< within the prompt; meaningless for `completion_summary` and `api_error`
   std::variant<text_part, finish_reason, completion_summary, api_error> what;
+  clock::time_point at{}; ///< when the sink was called
 };
 
 /// Where sinks of one HTTP request leave their events. `push` from any thread; `take` and `close` from the gateway's.
@@ -32,6 +34,7 @@ public:
   explicit event_inbox(std::function<void()> wake) : wake_(std::move(wake)) {}
 
   void push(sink_event event) {
+    event.at = clock::now();
     {
       auto lock = std::lock_guard{mutex_};
       if (closed_)
