@@ -69,9 +69,11 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+#if !defined(__SANITIZE_ADDRESS__)
   // A provider library that libfabric loads takes these over at start and would leave files in the working directory.
   for (auto crash : {SIGSEGV, SIGBUS, SIGILL, SIGABRT, SIGFPE})
     std::signal(crash, SIG_DFL);
+#endif
   try {
     return perigee::cli::run(argc, argv);
   } catch (const perigee::cli::usage_error& error) {
