@@ -2,6 +2,7 @@
 #include "apps/perigee/edge_actor.hpp"
 
 #include "apps/perigee/cluster_json.hpp"
+#include "apps/perigee/gateway_families.hpp"
 
 #include <fmt/format.h>
 
@@ -97,8 +98,7 @@ void edge_state::on_peer(const peer_up& news) {
 void edge_state::on_conductor(const peer_up& news) {
   if (news.handle && (!conductor_ || conductor_->who.incarnation < news.who.incarnation)) {
     conductor_ = news;
-    conductor_asked_ = false;
-    ask_conductor();
+    ask_conductor([] {});
   } else if (!news.handle && conductor_ && conductor_->who == news.who) {
     conductor_.reset();
   } else {
@@ -111,67 +111,71 @@ void edge_state::on_conductor(const peer_up& news) {
 void edge_state::on_transport(const peer_up& news) {
   auto node = news.who.node;
   auto at = transports_.find(node);
-  if (!news.handle) {
-    if (at == transports_.end() || at->second.peer.who != news.who)
-      return;
+  auto known = at != transports_.end();
+  if (news.handle && (!known || at->second.who.incarnation < news.who.incarnation)) {
+    transports_[node] = news;
+    view_.transports.erase(node);
+  } else if (!news.handle && known && at->second.who == news.who) {
     transports_.erase(at);
     view_.transports.erase(node);
-    return;
   }
-  auto& entry = transports_[node];
-  if (entry.peer.who.incarnation >= news.who.incarnation)
-    return;
-  entry = {news, false};
-  ask_transport(node, entry);
 }
 
 void edge_state::refresh() {
-  ask_conductor();
-  ask_session();
-  for (auto& [node, of] : transports_)
-    ask_transport(node, of);
+  // One that is silent must not pile up questions.
+  if (!std::exchange(refreshing_, true))
+    ask_all([this] { refreshing_ = false; });
   self_->delayed_send(self_, options_.refresh, atom::tick_v);
 }
 
-void edge_state::ask_conductor() {
-  if (!conductor_ || std::exchange(conductor_asked_, true))
-    return;
-  auto take = [this, who = conductor_->who](std::optional<cluster_status> answer) {
-    if (!conductor_ || conductor_->who != who)
-      return;
-    conductor_asked_ = false;
-    view_.cluster = std::move(answer);
-    publish_health();
+void edge_state::ask_all(const callback& then) {
+  auto open = std::make_shared<size_t>(3 + transports_.size());
+  auto done = [open, then] {
+    if (--*open == 0)
+      then();
+  };
+  ask_conductor(done);
+  ask_session(done);
+  for (const auto& [node, of] : transports_)
+    ask_transport(of, done);
+  done();
+}
+
+void edge_state::ask_conductor(const callback& then) {
+  if (!conductor_)
+    return then();
+  auto take = [this, then, who = conductor_->who](std::optional<cluster_status> answer) {
+    if (conductor_ && conductor_->who == who) {
+      view_.cluster = std::move(answer);
+      publish_health();
+    }
+    then();
   };
   self_->request(conductor_->handle, options_.query_timeout, atom::get_status_v)
     .then([take](const cluster_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
 }
 
-void edge_state::ask_session() {
-  if (!session_alive_ || std::exchange(session_asked_, true))
-    return;
-  auto take = [this](std::optional<session_status> answer) {
-    session_asked_ = false;
+void edge_state::ask_session(const callback& then) {
+  if (!session_alive_)
+    return then();
+  auto take = [this, then](std::optional<session_status> answer) {
     view_.session = std::move(answer);
     publish_health();
+    then();
   };
   self_->request(options_.session, options_.query_timeout, atom::get_status_v)
     .then([take](const session_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
 }
 
-void edge_state::ask_transport(uint32_t node, node_transport& of) {
-  if (std::exchange(of.asked, true))
-    return;
-  auto take = [this, node, who = of.peer.who](std::optional<transport_status> answer) {
-    auto at = transports_.find(node);
-    if (at == transports_.end() || at->second.peer.who != who)
-      return;
-    at->second.asked = false;
+void edge_state::ask_transport(const peer_up& of, const callback& then) {
+  auto take = [this, then, who = of.who](std::optional<transport_status> answer) {
+    auto at = transports_.find(who.node);
     // Counters that were right a moment ago say more than none.
-    if (answer)
-      view_.transports[node] = *answer;
+    if (answer && at != transports_.end() && at->second.who == who)
+      view_.transports[who.node] = *answer;
+    then();
   };
-  self_->request(of.peer.handle, options_.query_timeout, atom::get_status_v)
+  self_->request(of.handle, options_.query_timeout, atom::get_status_v)
     .then([take](const transport_status& answer) { take(answer); }, [take](const caf::error&) { take(std::nullopt); });
 }
 
@@ -206,18 +210,21 @@ std::vector<request_record> edge_state::placed(const std::vector<uint64_t>& numb
 
 void edge_state::answer_cluster(const std::function<void(std::string)>& reply) {
   auto numbers = table_.log().newest(recent_max);
-  auto open = std::make_shared<size_t>(1);
-  auto done = [this, reply, numbers, open](bool) {
+  auto open = std::make_shared<size_t>(1 + numbers.size());
+  auto done = [this, reply, numbers, open] {
     if (--*open == 0)
       reply(cluster_json(view_, placed(numbers)));
   };
-  for (auto number : numbers) {
+  for (auto number : numbers)
     if (is_final(*table_.log().find(number)))
-      continue;
-    ++*open;
-    ask_decision(number, done);
-  }
-  done(true);
+      done();
+    else
+      ask_decision(number, [done](bool) { done(); });
+  ask_all(done);
+}
+
+void edge_state::answer_metrics(const std::function<void(std::vector<gateway::metric_family>)>& reply) {
+  ask_all([this, reply] { reply(cluster_families(view_)); });
 }
 
 void edge_state::answer_request(const std::string& id, const std::function<void(std::optional<std::string>)>& reply) {

@@ -22,11 +22,12 @@ namespace perigee::cli {
 
 struct edge_options {
   session_actor session;
-  std::string model;                                      ///< as clients call it
-  std::vector<std::string> nodes;                         ///< names, in the order of the cluster file
-  caf::timespan refresh = std::chrono::milliseconds{250}; ///< how old the view of the cluster may be
-  caf::timespan query_timeout =
-    std::chrono::milliseconds{1500}; ///< for who is asked about it; less than the gateway waits
+  std::string model;              ///< as clients call it
+  std::vector<std::string> nodes; ///< names, in the order of the cluster file
+  /// How often the cluster is looked at for /health.
+  caf::timespan refresh = std::chrono::milliseconds{250};
+  /// For everybody who is asked, at the same time; less than the gateway waits for an answer.
+  caf::timespan query_timeout = std::chrono::milliseconds{1500};
 };
 
 class edge_state;
@@ -72,23 +73,20 @@ public:
   void on_peer(const peer_up& news);
   void answer_cluster(const std::function<void(std::string)>& reply);
   void answer_request(const std::string& id, const std::function<void(std::optional<std::string>)>& reply);
-  const cluster_view& view() const {
-    return view_;
-  }
+  void answer_metrics(const std::function<void(std::vector<gateway::metric_family>)>& reply);
   void quit() {
     self_->quit();
   }
 
 private:
-  struct node_transport {
-    peer_up peer;
-    bool asked = false;
-  };
+  using callback = std::function<void()>;
 
   void refresh();
-  void ask_conductor();
-  void ask_session();
-  void ask_transport(uint32_t node, node_transport& of);
+  /// Asks everybody; `then` comes when all have answered or been given up.
+  void ask_all(const callback& then);
+  void ask_conductor(const callback& then);
+  void ask_session(const callback& then);
+  void ask_transport(const peer_up& of, const callback& then);
   void on_conductor(const peer_up& news);
   void on_transport(const peer_up& news);
   void session_lost();
@@ -103,10 +101,9 @@ private:
   request_table table_;
   cluster_view view_;
   std::optional<peer_up> conductor_;
-  bool conductor_asked_ = false;
-  bool session_asked_ = false;
   bool session_alive_ = true;
-  std::map<uint32_t, node_transport> transports_; ///< by node
+  bool refreshing_ = false;
+  std::map<uint32_t, peer_up> transports_; ///< by node
 };
 
 using edge_actor = caf::stateful_actor<edge_state>;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/gateway_edge.hpp"
 
-#include "apps/perigee/gateway_families.hpp"
-
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
 
@@ -54,7 +52,7 @@ void gateway_edge::request_json(const std::string& id, std::function<void(std::o
 }
 
 void gateway_edge::collect(std::function<void(std::vector<gateway::metric_family>)> reply) {
-  post([reply = std::move(reply)](edge_state& edge) { reply(cluster_families(edge.view())); });
+  post([reply = std::move(reply)](edge_state& edge) { edge.answer_metrics(reply); });
 }
 
 } // namespace perigee::cli

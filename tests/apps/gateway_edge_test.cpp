@@ -10,6 +10,7 @@
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/exit_reason.hpp>
+#include <caf/response_promise.hpp>
 #include <caf/send.hpp>
 
 #include <future>
@@ -222,13 +223,40 @@ TEST_CASE("gateway_edge: every node's transfers are counted, until the node is g
     cluster.edge.collect([promise](auto families) { promise->set_value(std::move(families)); });
     return gateway::metric_registry{}.render(promise->get_future().get());
   };
+  // No waiting: a question is answered with what is true when it is asked.
   cluster.told->change([](script& it) { it.transport.provider_bytes = 4096; });
   cluster.edge.on_peer(cluster.transport_up());
-  CHECK(eventually([&] { return has(metrics(), R"(kv_transfer_bytes_total{path="fabric",node="b"} 4096)"); }));
+  CHECK(has(metrics(), R"(kv_transfer_bytes_total{path="fabric",node="b"} 4096)"));
   cluster.told->change([](script& it) { it.transport.provider_bytes = 5000; });
-  CHECK(eventually([&] { return has(metrics(), R"(kv_transfer_bytes_total{path="fabric",node="b"} 5000)"); }));
+  CHECK(has(metrics(), R"(kv_transfer_bytes_total{path="fabric",node="b"} 5000)"));
   cluster.edge.on_peer({cluster.transport_up().who, {}});
-  CHECK(eventually([&] { return !has(metrics(), "kv_transfer_bytes_total"); }));
+  CHECK(!has(metrics(), "kv_transfer_bytes_total"));
+}
+
+TEST_CASE("gateway_edge: who is silent is given up, and the others' answers are told") {
+  auto cluster = cluster_fixture{};
+  auto silent = cluster.system.spawn([](caf::event_based_actor* self) -> caf::behavior {
+    auto promises = std::make_shared<std::vector<caf::response_promise>>();
+    return {[self, promises](atom::get_status) {
+      promises->push_back(self->make_response_promise());
+      return promises->back();
+    }};
+  });
+  auto options = edge_fixture::quick(cluster.session);
+  options.query_timeout = std::chrono::milliseconds{400};
+  cluster.told->change([](script& it) { it.session.requests = 31; });
+  {
+    auto edge = gateway_edge{cluster.system, options};
+    edge.on_peer({cluster.conductor_up().who, silent});
+    edge.on_peer({cluster.transport_up().who, silent});
+    auto promise = std::make_shared<std::promise<std::string>>();
+    edge.cluster_json([promise](std::string text) { promise->set_value(std::move(text)); });
+    auto text = promise->get_future().get();
+    CHECK(has(text, R"("requests":31)"));
+    CHECK(!has(text, "conductor"));
+    CHECK(!edge.health().ready);
+  }
+  caf::anon_send_exit(silent, caf::exit_reason::kill);
 }
 
 TEST_CASE("gateway_edge: decisions are looked up by the client's id, and no more once they are final") {
