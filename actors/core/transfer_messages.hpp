@@ -23,8 +23,9 @@ struct move_blocks {
   uint64_t deadline_ns = 0; ///< from now
 };
 
-/// Exactly once per `move_blocks`, to its sender. After it neither local memory nor (unless the code is `peer_lost` or
-/// `timed_out`, where only a fence or `quiesce` on the other side proves it) remote memory is touched.
+/// Exactly once per `move_blocks`, to its sender. Afterwards local memory is not touched. Of a write that failed, neither is
+/// remote memory, unless the code is `peer_lost` or `timed_out`: then only a fence on the other side proves it. A write that
+/// went well has left here; that it arrived is proven by its immediate alone. `exhausted`: it never started.
 struct moved {
   uint64_t id = 0;
   status outcome;
@@ -65,12 +66,13 @@ struct node_fenced {
 };
 
 /// Between transport actors of two nodes: "to reach me, use `endpoint`". A higher epoch replaces the lower: the receiver
-/// fences what it had for the sender and answers with its own hello. Repeated by its initiator until acknowledged.
+/// fences what it had for the sender and answers with its own hello. Repeated by its initiator until acknowledged. The node
+/// with the lower number leads; a follower's hello without endpoint asks it for a new one (actors/transfer/fabric_link.hpp).
 struct fabric_hello {
   address from;
   uint64_t epoch = 0;      ///< counts the sender's endpoints for the receiver
   std::string endpoint;    ///< transport::fabric::local_address
-  uint64_t peer_epoch = 0; ///< the receiver's epoch that this endpoint is connected to; 0 for not yet
+  uint64_t peer_epoch = 0; ///< from the follower: the endpoint this answers; from the leader: the last request it has seen
 };
 
 struct fabric_hello_ack {
