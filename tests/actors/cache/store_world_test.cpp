@@ -92,6 +92,9 @@ TEST_CASE(
   }
   CHECK_GT(sum.fetched_blocks, 0);
   CHECK_GT(sum.stored_blocks, 0);
+  if (seeds(100) < 100)
+    return;
+  // Rare things happened too.
   CHECK_GT(sum.cancels, 0);
   CHECK_GT(sum.evicted, 0);
   CHECK_GT(sum.abandoned, 0);

@@ -179,6 +179,25 @@ TEST_CASE("fabric_link: a follower that is to fence before it was paired takes n
   CHECK_GE(it.sides[0].link->renewals(), 1);
 }
 
+TEST_CASE("fabric_link: what the leader announced before it was asked is not taken for the answer") {
+  auto it = pair_of_nodes{4};
+  auto leader = transport_of(0, 1);
+  auto& follower = *it.sides[1].link;
+  follower.up(leader, it.time.now());
+  follower.renew(it.time.now());
+  follower.take_output();
+  CHECK_FALSE(follower.hello({leader, 1, "announced before", 0}, it.time.now()));
+  CHECK_FALSE(follower.ready());
+  auto ask = follower.take_output();
+  REQUIRE_EQ(ask.size(), 1);
+  CHECK(ask[0].hello.endpoint.empty());
+  CHECK_EQ(ask[0].hello.peer_epoch, 1);
+  // The leader had not used it, so it may be the answer all the same; it says so.
+  follower.hello({leader, 1, "announced before", ask[0].hello.epoch}, it.time.now());
+  CHECK(follower.ready());
+  CHECK_EQ(follower.take_output().at(0).hello.peer_epoch, 1);
+}
+
 TEST_CASE("fabric_link: on a bad network, with fences and restarts, both sides end up paired and proofs are true") {
   for (uint64_t seed = 1; seed <= seeds(100); ++seed) {
     CAPTURE(seed);

@@ -347,7 +347,9 @@ TEST_CASE("transport_core: on a bad network every transfer ends once, in time, a
       CHECK(outcome_of(it.nodes[from], id) == errc::none);
     }
   }
-  // The run was as bad as it was meant to be.
+  if (seeds(60) < 60)
+    return;
+  // The runs were as bad as they were meant to be.
   for (auto code : {errc::none, errc::exhausted, errc::cancelled, errc::timed_out, errc::peer_lost, errc::io_error})
     CHECK_GT(totals[code], 0);
   CHECK_GT(fences, 0);
