@@ -23,9 +23,10 @@ struct move_blocks {
   uint64_t deadline_ns = 0; ///< from now
 };
 
-/// Exactly once per `move_blocks`, to its sender. Afterwards local memory is not touched. Of a write that failed, neither is
-/// remote memory, unless the code is `peer_lost` or `timed_out`: then only a fence on the other side proves it. A write that
-/// went well has left here; that it arrived is proven by its immediate alone. `exhausted`: it never started.
+/// Exactly once per `move_blocks`, to its sender. Afterwards local memory is not touched. Of a write that failed,
+/// neither is remote memory, unless the code is `peer_lost` or `timed_out`: then only a fence on the other side proves
+/// it. A write that went well has left here; that it arrived is proven by its immediate alone. `exhausted`: it never
+/// started.
 struct moved {
   uint64_t id = 0;
   status outcome;
@@ -54,8 +55,8 @@ constexpr uint32_t index_of(uint32_t immediate) noexcept {
 }
 inline constexpr size_t immediate_indices = size_t{1} << 14;
 
-/// Asks that no write of that actor's node can land any more. Answered with `node_fenced` when so. The pair of nodes gets a
-/// new endpoint afterwards if the other side still lives.
+/// Asks that no write of that actor's node can land any more. Answered with `node_fenced` when so. The pair of nodes
+/// gets a new endpoint afterwards if the other side still lives.
 struct fence_node {
   uint64_t id = 0;
   address peer;
@@ -65,14 +66,16 @@ struct node_fenced {
   uint64_t id = 0;
 };
 
-/// Between transport actors of two nodes: "to reach me, use `endpoint`". A higher epoch replaces the lower: the receiver
-/// fences what it had for the sender and answers with its own hello. Repeated by its initiator until acknowledged. The node
-/// with the lower number leads; a follower's hello without endpoint asks it for a new one (actors/transfer/fabric_link.hpp).
+/// Between transport actors of two nodes: "to reach me, use `endpoint`". A higher epoch replaces the lower: the
+/// receiver fences what it had for the sender and answers with its own hello. Repeated by its initiator until
+/// acknowledged. The node with the lower number leads; a follower's hello without endpoint asks it for a new one
+/// (actors/transfer/fabric_link.hpp).
 struct fabric_hello {
   address from;
-  uint64_t epoch = 0;      ///< counts the sender's endpoints for the receiver
-  std::string endpoint;    ///< transport::fabric::local_address
-  uint64_t peer_epoch = 0; ///< from the follower: the endpoint this answers; from the leader: the last request it has seen
+  uint64_t epoch = 0;   ///< counts the sender's endpoints for the receiver
+  std::string endpoint; ///< transport::fabric::local_address
+  uint64_t peer_epoch =
+    0; ///< from the follower: the endpoint this answers; from the leader: the last request it has seen
 };
 
 struct fabric_hello_ack {
