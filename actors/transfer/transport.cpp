@@ -31,7 +31,12 @@ public:
   }
 
   void on_exit() override {
-    fabric_.reset(); // whoever still has a handle does not keep it alive; core_ is not called any more
+    // Whoever still has a handle does not keep the fabric alive (core_ is not called any more), nor do handles go in
+    // circles.
+    fabric_.reset();
+    peers_.clear();
+    clients_.clear();
+    numbers_.clear();
   }
 
   behavior_type make_behavior() override {
