@@ -83,11 +83,11 @@ public:
   messages out;
 
 private:
-  enum class stage : uint8_t { waiting, held, asked, placed, rejected };
+  enum class stage : uint8_t { fresh, waiting, held, asked, placed, rejected };
 
   struct entry {
     submit request;
-    stage at = stage::waiting;
+    stage at = stage::fresh;
     uint64_t arrived_ns = 0;
     uint64_t deadline_ns = 0;
     uint64_t order = 0;
