@@ -56,7 +56,7 @@ void estimator::learn(const step_sample& sample) {
 
 void estimator::learn_output(uint64_t tokens) {
   // Stochastic approximation of a quantile: at the 90th percentile nine small steps down meet one large step up.
-  auto step = std::max<uint64_t>(1, output_quantile_ / 64);
+  auto step = std::max<uint64_t>(1, output_quantile_ / 256);
   if (tokens > output_quantile_)
     output_quantile_ += 9 * step;
   else

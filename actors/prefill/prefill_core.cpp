@@ -66,9 +66,10 @@ void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
   if (queue_.size() >= options_.queue_max)
     return refuse(ec::overloaded);
   for (auto at = attempts_.lower_bound({job.id.request, 0}); at != attempts_.end() && at->first < job.id;) {
-    auto lower = at++;
+    auto& lower = (at++)->second;
     marker("prefill: higher attempt");
-    close(now_ns, lower->second, ec::stale, false);
+    if (lower.at != stage::closing)
+      close(now_ns, lower, ec::stale, false);
   }
   if (job.id.attempt > 0)
     over_.bury({job.id.request, job.id.attempt - 1});
