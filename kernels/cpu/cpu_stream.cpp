@@ -43,7 +43,7 @@ const stream_options& checked(const stream_options& options) {
   };
   require("slots", options.slots, 1, UINT32_MAX);
   require("block_tokens", options.block_tokens, 1, 4096);
-  require("threads", options.threads, 1, 255);
+  require("threads", options.threads, 1, UINT32_MAX);
   return options;
 }
 

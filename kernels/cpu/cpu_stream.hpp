@@ -11,7 +11,7 @@ namespace perigee::kernels {
 struct stream_options {
   uint32_t slots = 0;             ///< blocks of the working pool; at least 1
   uint32_t block_tokens = 16;     ///< 1 to 4096
-  uint32_t threads = 1;           ///< that compute, the stream's own included; 1 to 255
+  uint32_t threads = 1;           ///< that compute, the stream's own included; at least 1, more than 255 are not used
   bool reference_kernels = false; ///< the scalar kernels: slow, and the same on every machine
   bool batch_invariant = false;   ///< bf16 too gives a row the same logits in any batch and chunk; slower prefill
 };

@@ -14,7 +14,7 @@ namespace perigee::kernels::cpu {
 /// collapse. `run` may be called by one thread at a time.
 class thread_pool {
 public:
-  /// `threads` counts the caller: `threads` - 1 helpers are started. At most 256.
+  /// `threads` counts the caller: `threads` - 1 helpers are started. More than 255 are not used.
   explicit thread_pool(uint32_t threads);
   ~thread_pool();
   thread_pool(const thread_pool&) = delete;

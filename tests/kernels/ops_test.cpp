@@ -333,6 +333,11 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("thread_pool: more threads than it can count are not started") {
+  CHECK_EQ(thread_pool{0}.threads(), 1);
+  CHECK_EQ(thread_pool{300}.threads(), 255);
+}
+
 TEST_CASE("thread_pool: every task runs once, on a thread of the pool, in many loops one after the other") {
   for (auto threads : {1u, 2u, 5u}) {
     auto pool = thread_pool{threads};
