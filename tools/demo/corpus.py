@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training text of the demo model: stories, several stories in a row, and chats that ask for one.
 
-Besides there are beginnings of stories, for the first part of the training only.
+Besides there are parts of stories, for the first half of the training only.
 
 A document is a list of (text, learn) parts that are simply joined; the model learns to predict only parts with
 `learn` set. Everything follows from one seed, so that check.py can make the same text again.
@@ -11,9 +11,10 @@ import random
 import grammar
 
 SEED = 2024
-FRAGMENTS = 8000  # beginnings of stories
-SHORT = 16000  # documents of one story or one chat
-LONG = 1500    # documents of several stories
+OPENINGS = 2000  # beginnings of stories
+PLOTS = 3000     # parts of stories without their beginning
+SHORT = 7000  # documents of one story or one chat
+LONG = 500    # documents of several stories
 LONG_TOKENS_MAX = 1280
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -132,17 +133,35 @@ def several(rng, size):
         done += len(text)
 
 
-def fragment(rng):
+def sentence_end(text, at):
+    """Just after the sentence that goes on at text[at]."""
+    return min(i for i in (text.find(mark, at) for mark in ".!?") if i >= 0) + 1
+
+
+def opening(rng):
     """The beginning of a story up to the sentence that names the hero again. Nothing but the hero can be meant
     there, so the model learns to keep names long before it would from whole stories."""
     text, bound = grammar.story(rng)
     again = text.index(bound["hero"], text.index(bound["hero"]) + 1)
-    return [(text[:text.index(".", again) + 1], True)]
+    return [(text[:sentence_end(text, again)], True)]
 
 
-def fragments():
+def plot(rng):
+    """What happens in a story, without its beginning, up to the sentence that takes up the friend's name again."""
+    bound = grammar.new_hero(rng, False)
+    text = grammar.expand(rng.choice(["{lost}", "{found}", "{meeting}", "{learning}", "{danger}"]), bound, rng)
+    again = text.find(bound["pal"], text.index(bound["pal"]) + 1)
+    return [(text[:sentence_end(text, again)] if again >= 0 else text, True)]
+
+
+def openings():
     rng = random.Random(SEED + 2)
-    return [fragment(rng) for _ in range(FRAGMENTS)]
+    return [opening(rng) for _ in range(OPENINGS)]
+
+
+def plots():
+    rng = random.Random(SEED + 3)
+    return [plot(rng) for _ in range(PLOTS)]
 
 
 def short_documents():

@@ -6,7 +6,7 @@ usage: grammar.py [SEED [COUNT]]     prints stories, and checks that the parser 
 
 A rule is a list of alternatives. In an alternative `{x}` is another rule, a word list (any word), a variable (the
 first use draws a word from its list, later uses repeat it; two variables of one list differ), or a pronoun of the
-hero. A story is sound if the parser accepts it, so the hero keeps name and sex, and the lost thing is the one found.
+hero. A story is sound if the parser accepts it, so hero and friend keep their names, the hero keeps its sex, and the lost thing is the one found.
 """
 import random
 import re
@@ -14,9 +14,11 @@ import sys
 
 BOYS = "Tom Ben Max Leo Sam Jack Oscar Hugo Paul Otto".split()
 GIRLS = "Lily Mia Anna Rosa Ella Emma Lucy Nora Ida Clara".split()
+FRIENDS = "Finn Toby Milo Kurt Theo Henry Bruno Anton Simon Greta Frida Paula Tilda Vera Hanna Daisy Marta Olga Zoe Molly".split()
 
 LISTS = {
     "name": BOYS + GIRLS,
+    "friend_name": FRIENDS,
     "kind": ("fox bear rabbit hedgehog cat dog duck turtle badger pony beaver mole swan lion puppy sparrow donkey pig "
              "hen").split(),
     "thing": ["red ball", "golden key", "silver bell", "tiny boat", "warm scarf", "magic lantern", "paper kite",
@@ -42,8 +44,7 @@ LISTS = {
     "treat": ["warm soup", "fresh bread", "sweet pears", "hot cocoa", "ripe plums", "cheese and apples", "berry pie"],
 }
 
-VARIABLES = {"hero": "name", "pal": "name", "animal": "kind", "friend": "kind", "object": "thing", "goal": "skill",
-             "feeling": "mood"}
+VARIABLES = {"hero": "name", "pal": "friend_name", "animal": "kind", "object": "thing", "feeling": "mood"}
 
 PRONOUNS = {"he": ("he", "she"), "He": ("He", "She"), "his": ("his", "her"), "His": ("His", "Her"),
             "him": ("him", "her")}
@@ -67,10 +68,10 @@ RULES = {
                "{He} searched for {number} hours, but the {object} was gone.",
                "{He} looked {spot}, but found only a {thing}.",
                "\"Where is my {object}?\" cried {hero}. {He} looked {spot}, but it was not there."],
-    "helper": ["Then a {friend} named {pal} came by. \"{offer}\" said {pal}.",
-               "A {friend} named {pal} heard {him} cry. \"{offer}\" asked {pal}.",
-               "{pal} the {friend} saw that {hero} was {mood}. \"{offer}\" said {pal}.",
-               "So {he} went to {his} friend, a {friend} named {pal}. \"{offer}\" said {pal}."],
+    "helper": ["Then a {kind} named {pal} came by. \"{offer}\" said {pal}.",
+               "A {kind} named {pal} heard {him} cry. \"{offer}\" asked {pal}.",
+               "{pal} the {kind} saw that {hero} was {mood}. \"{offer}\" said {pal}.",
+               "So {he} went to {his} friend, a {kind} named {pal}. \"{offer}\" said {pal}."],
     "offer": ["Shall we look together?", "May I help you?", "Do not worry, I will help you!", "Let us look {spot}!",
               "Two can see more than one!"],
     "refound": ["Together they found the {object} {spot}.", "They looked {spot}, and there was the {object}!",
@@ -81,44 +82,44 @@ RULES = {
     "wonder": ["\"Whose {object} is this?\" asked {hero}.", "{hero} wanted to keep the {object}, for it was very pretty.",
                "It was the finest {object} that {he} had ever seen.",
                "{He} took the {object} home and looked at it for {number} days."],
-    "owner": ["But then {he} saw a {friend} named {pal}, who was {feeling}. \"I have lost my {object},\" said {pal}.",
-              "Then {pal} the {friend} came by and said, \"Have you seen my {object}?\"",
-              "Soon {he} heard that {pal} the {friend} had lost a {object}."],
+    "owner": ["But then {he} saw a {kind} named {pal}, who was {mood}. \"I have lost my {object},\" said {pal}.",
+              "Then {pal} the {kind} came by and said, \"Have you seen my {object}?\"",
+              "Soon {he} heard that {pal} the {kind} had lost a {object}."],
     "giveback": ["{hero} gave the {object} back to {pal} at once.", "\"Here it is,\" said {hero}, and gave the {object} to {pal}.",
                  "So {hero} went to {pal} and gave back the {object}. \"Thank you!\" said {pal}."],
     # The hero meets somebody who needs help.
-    "meeting": ["{day} {hero} met a {friend} named {pal} {spot}. {trouble} {gift} {joy} {end_kind}"],
-    "trouble": ["{pal} was {feeling}. \"Why are you {feeling}?\" asked {hero}. \"{reason},\" said the {friend}.",
-                "\"{reason},\" said {pal}. {hero} saw that the {friend} was {feeling}.",
-                "The {friend} looked {feeling} and did not speak. At last {pal} said, \"{reason}.\""],
+    "meeting": ["{day} {hero} met a {kind} named {pal} {spot}. {trouble} {gift} {joy} {end_kind}"],
+    "trouble": ["{pal} was {feeling}. \"Why are you {feeling}?\" asked {hero}. \"{reason},\" said {pal}.",
+                "\"{reason},\" said {pal}. {hero} saw that {pal} was {mood}.",
+                "{pal} looked {mood} and did not speak. At last {pal} said, \"{reason}.\""],
     "reason": ["I have no friends", "I cannot find my way home", "I have nothing to eat", "I lost my {thing}",
                "Nobody wants to {play} with me"],
     "gift": ["So {hero} gave {pal} a {object}, and they shared {treat}.",
-             "{hero} took {pal} home and cooked {treat}. Then {he} gave the {friend} a {object}.",
-             "\"You can have my {object},\" said {hero}. The {friend} took the {object} and smiled.",
+             "{hero} took {pal} home and cooked {treat}. Then {he} gave {pal} a {object}.",
+             "\"You can have my {object},\" said {hero}. {pal} took the {object} and smiled.",
              "\"Come with me,\" said {hero}. They ate {treat} and played with a {object}."],
     # The hero learns something hard.
-    "learning": ["{hero} wanted to {goal}, but {he} did not know how. {tries} {teacher} {success} {joy} {end_learn}"],
+    "learning": ["{hero} wanted to {skill}, but {he} did not know how. {tries} {teacher} {success} {joy} {end_learn}"],
     "tries": ["{He} tried once, and {he} fell {spot}.", "{He} tried for {number} days, but it did not work.",
-              "All the others laughed when {he} tried to {goal}.", "\"I will never {goal},\" said {hero}."],
-    "teacher": ["Then a {friend} named {pal} said, \"{advice}.\"", "{pal} the {friend} gave {him} a {object} and said, \"{advice}.\"",
-                "So {he} asked a {friend} named {pal}. \"{advice},\" said {pal}."],
-    "advice": ["Try again, a little every day", "Go slowly and do not give up", "I will show you how to {goal}",
-               "First I could not {goal} either"],
-    "success": ["After {number} weeks {hero} could {goal} better than {pal}.", "{number_up} days later {hero} could {goal} at last.",
-                "{He} tried again and again, and then {he} could {goal}!"],
+              "All the others laughed when {he} tried.", "\"I will never learn it,\" said {hero}."],
+    "teacher": ["Then a {kind} named {pal} said, \"{advice}.\"", "{pal} the {kind} gave {him} a {object} and said, \"{advice}.\"",
+                "So {he} asked a {kind} named {pal}. \"{advice},\" said {pal}."],
+    "advice": ["Try again, a little every day", "Go slowly and do not give up", "I will show you how it is done",
+               "I could not do it at first"],
+    "success": ["After {number} weeks {hero} could do it better than {pal}.", "{number_up} days later {hero} could do it at last.",
+                "{He} tried again and again, and then {he} could do it!"],
     "number_up": ["Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"],
     # Bad weather comes, and the hero saves a friend with the help of a thing.
     "danger": ["{day} a {storm} came. {alarm} {rescue} {joy} {end_brave}"],
-    "alarm": ["{pal} the {friend} was out {spot} and could not get home.",
-              "\"Help!\" cried a {friend} named {pal}, who sat {spot}.",
-              "{hero} heard a voice {spot}. It was a {friend} named {pal}."],
+    "alarm": ["{pal} the {kind} was out {spot} and could not get home.",
+              "\"Help!\" cried a {kind} named {pal}, who sat {spot}.",
+              "{hero} heard a voice {spot}. It was a {kind} named {pal}."],
     "rescue": ["{hero} took {his} {object} and ran out. With the {object} {he} showed {pal} the way home.",
-               "{hero} was {feeling}, but {he} went out with {his} {object} and brought {pal} home.",
+               "{hero} was {mood}, but {he} went out with {his} {object} and brought {pal} home.",
                "\"Hold on to my {object}!\" cried {hero}. {pal} held the {object} and was safe."],
     "joy": ["They were so happy that they ate {treat} until evening.", "{hero} and {pal} danced {spot}.",
             "From then on {hero} and {pal} liked to {play} together.", "{pal} smiled, and {hero} smiled too.",
-            "That evening they ate {treat} and told stories.", "\"What a day!\" said the {friend}."],
+            "That evening they ate {treat} and told stories.", "\"What a day!\" said {pal}."],
     "end_help": ["And so {hero} learned that {moral_help}.", "{hero} never forgot that {moral_help}."],
     "moral_help": ["friends find what one alone cannot", "it is good to ask for help", "help is often near"],
     "end_honest": ["And so {hero} learned that {moral_honest}.", "{hero} never forgot that {moral_honest}."],

@@ -4,7 +4,7 @@
 
 usage: train.py [--out DIR] [--threads N] [--minutes M] [--start DIR] [--skip S]
 
-Fragments come first, then short ones, then short and long ones mixed, so that prompts of several
+Parts of stories come first, then short documents with more parts, then short and long ones mixed, so that prompts of several
 stories work too. The schedule is laid over all documents once, or over M minutes if those end earlier.
 `--start` goes on from a model that this script wrote instead of from random weights, `--skip` leaves out the first
 share S of the documents.
@@ -28,9 +28,9 @@ import tensor_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 HIDDEN, LAYERS, HEADS, KV_HEADS, FFN, CONTEXT, THETA, EPS = 192, 4, 6, 3, 512, 2048, 10000.0, 1e-5
 HEAD_DIM = HIDDEN // HEADS
-FRAGMENT_BATCH, BATCH = 1024, 2048  # tokens
-RATE_MAX, WARM_STEPS, COOL_SHARE, CLIP = 3e-3, 60, 0.5, 1.0
-SAVE_STEPS = 100
+BATCHES = (1024, 1024, 2048, 2048)  # tokens a step, of openings, plots, short and long documents
+RATE_MAX, WARM_STEPS, COOL_SHARE, CLIP = 3e-3, 40, 0.6, 1.0
+SAVE_STEPS = 50
 
 TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
             "'<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
@@ -126,13 +126,13 @@ def padded(documents):
     return torch.from_numpy(ids), torch.from_numpy(learn)
 
 
-def schedule(fragments, short, long, rng):
+def schedule(openings, plots, short, long, rng):
     """All batches in the order they are learned; what comes when is told by the share of the way gone."""
-    most, half = len(fragments) * 2 // 3, len(short) // 2
-    mixed, last = fragments[most:] + short[:half], short[half:] + long
-    rng.shuffle(mixed)
+    half = len(short) // 2
+    middle, last = plots + short[:half], short[half:] + long
+    rng.shuffle(middle)
     rng.shuffle(last)
-    return fragments[:most] + mixed + last
+    return openings + middle + last
 
 
 def encoded(encoder, documents, rng):
@@ -219,15 +219,15 @@ def main():
     bpe_trainer.write_json(os.path.join(a.out, "tokenizer.json"), spec)
     encoder = encode.Encoder(a.out)
     encoder.check_encoder(short[:20])
-    texts = [encoded(encoder, d, rng) for d in (corpus.fragments(), short, corpus.long_documents())]
-    work = schedule(*(batches(t, n, rng) for t, n in zip(texts, (FRAGMENT_BATCH, BATCH, BATCH))), rng)
+    texts = [encoded(encoder, d, rng) for d in (corpus.openings(), corpus.plots(), short, corpus.long_documents())]
+    work = schedule(*(batches(t, n, rng) for t, n in zip(texts, BATCHES)), rng)
     work = work[int(a.skip * len(work)):]
     vocab = len(spec["model"]["vocab"])
     model = Model(vocab)
     if a.start:
         model.load(tensor_file.read_model(a.start))
     log(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {vocab}, "
-        f"{[sum(len(ids) for ids, _ in t) for t in texts]} tokens in fragments, short and long documents, {len(work)} steps")
+        f"{[sum(len(ids) for ids, _ in t) for t in texts]} tokens in openings, plots, short and long documents, {len(work)} steps")
     train(model, work, a.minutes, log, lambda: write(a.out, model, vocab, encoder.tokenizer.vocab[corpus.END]))
 
 
