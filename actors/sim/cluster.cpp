@@ -147,10 +147,30 @@ void cluster::start(uint32_t number) {
 
 void cluster::name_actors(const node_state& node, uint32_t number) {
   auto life = node.lives == 1 ? std::string{} : "/" + std::to_string(node.lives);
-  for (const auto& item : node.actors.addressed)
+  for (const auto& item : node.actors.addressed) {
     home_.name(item.handle, name_of(item.who) + life);
+    // The world may end after the cluster: then nothing is called any more.
+    caf::actor_cast<caf::abstract_actor*>(item.handle)
+      ->attach_functor([this, &home = home_, number, incarnation = node.incarnation, who = item.who] {
+        home.at(0, [this, number, incarnation, who] { ended(number, incarnation, who); });
+      });
+  }
   for (size_t i = 0; i < node.actors.helpers.size(); ++i)
     home_.name(node.actors.helpers[i], "helper-" + std::to_string(number) + "." + std::to_string(i) + life);
+}
+
+/// One actor of a living node ended by itself.
+void cluster::ended(uint32_t number, uint64_t incarnation, const address& who) {
+  auto& node = nodes_[number];
+  if (!node.alive || node.incarnation != incarnation)
+    return;
+  std::erase_if(node.actors.addressed, [&](const peer_up& item) { return item.who == who; });
+  for (uint32_t listener = 0; listener < nodes(); ++listener)
+    home_.at(listener == number ? 0 : random_.between(1, options_.connect_ns_max), [this, listener, who] {
+      if (nodes_[listener].alive)
+        for (const auto& local : nodes_[listener].actors.addressed)
+          caf::anon_send(local.handle, peer_down{who});
+    });
 }
 
 void cluster::kill(uint32_t number) {

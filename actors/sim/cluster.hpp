@@ -45,8 +45,8 @@ struct cluster_options {
 };
 
 /// A whole cluster in one world: production actors, assembled as production assembles them, over simulated streams, fabrics
-/// and links. In the place of the node actor it tells the actors of each node who is there and who is gone. Must outlive
-/// every run of the world.
+/// and links. In the place of the node actor it tells the actors of each node who is there and who is gone, also of an
+/// instance that ended by itself because its device broke. Must outlive every run of the world.
 class cluster {
 public:
   /// All nodes start now.
@@ -125,6 +125,7 @@ private:
   node_spec spec_of(uint32_t number);
   std::shared_ptr<device> make_device(uint32_t slots);
   void name_actors(const node_state& node, uint32_t number);
+  void ended(uint32_t number, uint64_t incarnation, const address& who);
   void meet_later(uint32_t listener, uint32_t other);
   void meet(uint32_t listener, uint32_t other);
   void forget(uint32_t listener, uint32_t other, uint64_t incarnation);

@@ -30,7 +30,7 @@ traffic::traffic(cluster& target, traffic_options options, known_content& known)
 void traffic::start() {
   uint64_t at = 0;
   for (uint64_t number = 1; number <= options_.requests; ++number) {
-    at += random_.below(options_.gap_ns_max + 1);
+    at += random_.below(options_.gap_ns_max + 1) + (number + options_.late == options_.requests + 1 ? options_.late_ns : 0);
     ++to_come_;
     target_.home().at(at, [this, number] { arrive(number); });
   }
@@ -242,6 +242,9 @@ void traffic::on(const client_error& news) {
   ++totals_.errors[news.code];
   if (news.detail.empty())
     problem(news.client, std::string{"failed with "} + to_string(news.code) + " and no word of explanation");
+  if (who->opened_ns >= calm_ns_)
+    problem(news.client, std::string{"I10: came after the last fault and failed with "} + to_string(news.code) + ": "
+                           + news.detail);
   end(*who, news.client);
 }
 

@@ -14,9 +14,11 @@ namespace perigee::sim {
 struct traffic_options {
   uint32_t requests = 200;
   uint64_t gap_ns_max = 10'000'000; ///< between two arrivals
+  uint32_t late = 0;                ///< so many of the requests, the last ones, come after a pause
+  uint64_t late_ns = 0;             ///< how long it is
   uint32_t prefixes = 6;            ///< prompts begin with one of so many shared texts
-  uint32_t prefix_tokens_max = 48;
-  uint32_t suffix_tokens_max = 40;
+  uint32_t prefix_tokens_max = 32;
+  uint32_t suffix_tokens_max = 24;
   uint32_t max_tokens_max = 30;
   uint32_t follow_ppm = 250'000; ///< continue a finished conversation: its prompt, its answer, something new
   uint32_t greedy_ppm = 500'000;
@@ -45,6 +47,11 @@ public:
   /// What was wrong, one sentence each; at most a few.
   const std::vector<std::string>& problems() const {
     return problems_;
+  }
+
+  /// The last fault is over: whoever comes from now on must not end with an error (I10).
+  void expect_success() {
+    calm_ns_ = target_.home().now();
   }
 
   /// To be called before a gateway's node is killed.
@@ -103,6 +110,7 @@ private:
   std::map<uint32_t, caf::actor> edges_;
   uint64_t open_ = 0;
   uint64_t to_come_ = 0;
+  uint64_t calm_ns_ = UINT64_MAX;
   counters totals_;
   known_content& known_;
   std::map<block_key, std::vector<uint64_t>> content_;

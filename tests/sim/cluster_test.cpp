@@ -5,11 +5,34 @@
 using namespace perigee;
 using namespace perigee::sim;
 
+namespace {
+
+/// Runs a scenario for several seeds; wants no problem, and each of those markers at least once.
+template <class Scenario>
+summary run_seeds(uint64_t seeds, Scenario make, const std::vector<const char*>& wanted) {
+  summary sum;
+  for (uint64_t seed = getenv("ONE") ? atoi(getenv("ONE")) : 1; seed <= (getenv("ONE") ? atoi(getenv("ONE")) : seeds); ++seed)
+    sum.add(seed, run(make(seed)));
+  CHECK(sum.problems == "");
+  INFO(sum.text());
+  for (const std::string name : wanted) {
+    INFO("marker: " << name);
+    CHECK(sum.markers[name] > 0);
+  }
+  return sum;
+}
+
+summary run_deaths(const std::vector<std::pair<role, uint32_t>>& victims, const std::vector<const char*>& wanted) {
+  return run_seeds(testing::seeds(12), [&](uint64_t seed) { return with_deaths(seed, victims); }, wanted);
+}
+
+} // namespace
+
 TEST_CASE("cluster: without faults every request finishes, with the tokens it must have") {
   scenario what;
   what.clients.requests = 60;
   auto result = run(what);
-  CHECK(complaint(1, result) == "");
+  CHECK(result.problems == std::vector<std::string>{});
   CHECK(result.clients.finished == 60);
   CHECK(result.clients.errors.empty());
   CHECK(result.clients.cached_tokens > 0);
@@ -18,27 +41,58 @@ TEST_CASE("cluster: without faults every request finishes, with the tokens it mu
 }
 
 TEST_CASE("cluster: 200 requests on 11 nodes, rough networks, small caches, clients that leave") {
-  std::map<std::string, uint64_t> markers;
-  traffic::counters sums;
   auto seeds = testing::seeds(100);
-  for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    auto result = run(rough(seed));
-    CHECK(complaint(seed, result) == "");
-    for (const auto& [name, count] : result.markers)
-      markers[name] += count;
-    sums.finished += result.clients.finished;
-    sums.left += result.clients.left;
-    sums.cached_tokens += result.clients.cached_tokens;
-    for (const auto& [code, count] : result.clients.errors)
-      sums.errors[code] += count;
-  }
-  for (const auto& [name, count] : markers)
-    MESSAGE(name << ": " << count);
-  for (const auto& [code, count] : sums.errors)
-    MESSAGE("errors: " << to_string(code) << " " << count);
-  CHECK(sums.finished > seeds * 100);
-  CHECK(sums.left > seeds * 5);
-  CHECK(sums.cached_tokens > seeds * 100);
+  auto sum = run_seeds(seeds, rough,
+                       {"decode: announced before arrived", "decode: cancel running", "decode: cancel transfer",
+                        "decode: forked", "decode: late write", "decode: stale reserve", "fabric: connection broke",
+                        "prefill: cancel computed", "prefill: cancel computing", "prefill: cancel fetching",
+                        "prefill: cancel queued", "prefill: ended with the first token",
+                        "prefill: whole prompt cached", "session: client left", "session: stale placement",
+                        "session: stale tokens", "stream: cancelled while it ran"});
+  INFO(sum.text());
+  CHECK(sum.clients.opened == seeds * 200);
+  CHECK(sum.clients.finished + sum.clients.left == seeds * 200);
+  CHECK(sum.clients.left > seeds * 3);
+  CHECK(sum.clients.cached_tokens * 20 > sum.clients.prompt_tokens);
+  CHECK(sum.evicted > seeds * 10);
+}
+
+TEST_CASE("cluster: more than decode has room for") {
+  auto sum = run_seeds(testing::seeds(20), crowded, {"decode: preempted", "decode: refused", "prefill: decode refused"});
+  INFO(sum.text());
+  CHECK(sum.clients.errors.empty());
+}
+
+TEST_CASE("cluster: prefill nodes die and come back") {
+  run_deaths({{role::prefill, 0}, {role::prefill, 1}}, {"decode: writer died", "session: prefill lost"});
+}
+
+TEST_CASE("cluster: decode nodes die and come back") {
+  run_deaths({{role::decode, 0}, {role::decode, 1}}, {"session: branch split", "session: decode lost"});
+}
+
+TEST_CASE("cluster: shards die and come back") {
+  run_deaths({{role::shard, 0}, {role::shard, 1}}, {});
+}
+
+TEST_CASE("cluster: the Conductor dies and comes back") {
+  run_deaths({{role::conductor, 0}}, {});
+}
+
+TEST_CASE("cluster: the gateway dies and comes back") {
+  auto sum = run_deaths({{role::session, 0}}, {});
+  CHECK(sum.clients.lost > 0);
+}
+
+TEST_CASE("cluster: nodes of every role die and come back") {
+  run_deaths({{role::prefill, 0}, {role::decode, 1}, {role::conductor, 0}, {role::shard, 2}, {role::session, 0}},
+             {"decode: writer died", "session: prefill lost", "session: decode lost"});
+}
+
+TEST_CASE("cluster: devices break") {
+  auto sum = run_seeds(testing::seeds(12), with_broken_devices, {"decode: device error"});
+  INFO(sum.text());
+  CHECK(sum.clients.errors.empty());
 }
 
 TEST_CASE("cluster: the same seed repeats a rough run to the byte") {
@@ -47,4 +101,9 @@ TEST_CASE("cluster: the same seed repeats a rough run to the byte") {
     CHECK(first.digest == run(rough(seed)).digest);
     CHECK(first.digest != run(rough(seed + 100)).digest);
   }
+}
+
+TEST_CASE("cluster: the same seed repeats deaths and restarts to the byte") {
+  auto make = [] { return with_deaths(5, {{role::decode, 0}, {role::conductor, 0}, {role::prefill, 2}}); };
+  CHECK(run(make()).digest == run(make()).digest);
 }

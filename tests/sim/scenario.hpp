@@ -21,6 +21,7 @@ struct scenario {
   traffic_options clients;
   /// Called when everything stands, before the first request: the place to schedule faults.
   std::function<void(cluster&, traffic&)> faults = {};
+  std::string tolerated = {}; ///< deaths of actors that the scenario causes have this in their reason
   caf::timespan limit = std::chrono::minutes{10};
   /// How long after the last request everything must be quiet.
   caf::timespan quiet_after = std::chrono::seconds{30};
@@ -32,6 +33,7 @@ struct outcome {
   links::counters control;
   sim_network::counters fabric;
   std::map<std::string, uint64_t> markers;
+  uint64_t evicted = 0; ///< blocks, by shards that live at the end
   uint64_t writes_seen = 0;
   uint64_t blocks_compared = 0;
   uint64_t steps = 0;
@@ -41,10 +43,28 @@ struct outcome {
 
 outcome run(const scenario& what);
 
+/// As `rough`, and two devices stop answering or say no.
+scenario with_broken_devices(uint64_t seed);
+
+/// Results of several runs: counts are summed, problems collected with their seeds.
+struct summary {
+  std::string problems;
+  traffic::counters clients;
+  std::map<std::string, uint64_t> markers;
+  uint64_t evicted = 0;
+
+  void add(uint64_t seed, const outcome& result);
+  /// All counts in lines, for a test's message.
+  std::string text() const;
+};
+
 /// Small pools, slow and lossy networks, clients that leave: everything that 200 requests can meet while all nodes live.
 scenario rough(uint64_t seed);
 
-/// The problems of a run, with its seed, for a test's message; empty if there were none.
-std::string complaint(uint64_t seed, const outcome& result);
+/// As `rough`, with more sequences than decode instances have room for once the Conductor expects short answers.
+scenario crowded(uint64_t seed);
+
+/// As `rough`, and while requests come those nodes are killed and started again, one after the other or several at once.
+scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims);
 
 } // namespace perigee::sim
