@@ -141,9 +141,12 @@ void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
   }
   next.at = stage::fetching;
   next.fetching = true;
+  // What cannot be had in the time of a transfer or two is computed: a silent peer must not hold the queue until the
+  // request's deadline.
+  auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
   local.push_back(fetch{fetch_id(next), {next.keys.begin(), next.keys.begin() + blocks},
                         {next.slots.begin(), next.slots.begin() + blocks}, std::move(plan),
-                        next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0});
+                        std::min(left_ns, 2 * ns(options_.times.transfer))});
 }
 
 void prefill_core::on(uint64_t now_ns, const fetched& answer) {
