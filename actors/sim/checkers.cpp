@@ -163,10 +163,6 @@ void checkers::check_books() {
 }
 
 void checkers::quiet() {
-  if (getenv("DUMP")) for (uint32_t i = 0; i < 8; ++i) {
-    if (auto* c = target_.prefill_state_of(i)) c->dump();
-    if (auto* c = target_.decode_state_of(i)) c->dump();
-  }
   check_pools();
   for (uint32_t shard = 0; shard < target_.options().shards; ++shard)
     check_content(shard);

@@ -19,13 +19,6 @@ outcome run(const scenario& what) {
   clients.start();
   if (what.faults)
     what.faults(target, clients);
-  if (getenv("DUMP")) for (int t = 1; t < 30; ++t) home.at(uint64_t(t) * 4'000'000'000, [&, t] {
-    fprintf(stderr, "--- t=%d s done=%d finished=%lu left=%lu\n", t * 4, clients.done(), (unsigned long)clients.totals().finished, (unsigned long)clients.totals().left);
-    for (uint32_t i = 0; i < 8; ++i) {
-      if (auto* c = target.prefill_state_of(i)) c->dump();
-      if (auto* c = target.decode_state_of(i)) c->dump();
-    }
-  });
   auto ended = home.run_until([&] { return clients.done(); }, what.limit);
   if (!ended)
     result.problems.push_back("I3: not every request ended within the limit of the scenario");
@@ -148,6 +141,7 @@ scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victi
 scenario with_broken_devices(uint64_t seed) {
   auto what = rough(seed);
   what.tolerated = "does not answer";
+  what.nodes.times.device = std::chrono::seconds{3};
   what.limit = std::chrono::minutes{20};
   what.faults = [seed](cluster& target, traffic&) {
     random_stream draw{derived_seed(seed, "devices")};
