@@ -81,6 +81,7 @@ struct http_server::core {
   }
 
   void stop() {
+    stopping = true;
     auto ignored = error_code{};
     acceptor.close(ignored);
     ticker.cancel();
@@ -94,13 +95,13 @@ struct http_server::core {
 
   void accept_next() {
     acceptor.async_accept([this](const error_code& error, tcp::socket socket) {
-      if (!acceptor.is_open())
+      if (stopping)
         return;
       if (error == net::error::no_descriptors || error == net::error::no_memory
           || error == net::error::no_buffer_space) {
         rest.expires_after(accept_rest);
         rest.async_wait([this](const error_code& cancelled) {
-          if (!cancelled)
+          if (!cancelled && !stopping)
             accept_next();
         });
         return;
@@ -133,7 +134,7 @@ struct http_server::core {
   void tick() {
     ticker.expires_after(tick_interval);
     ticker.async_wait([this](const error_code& cancelled) {
-      if (cancelled)
+      if (cancelled || stopping) // a timer that had expired already is not cancelled
         return;
       sweep();
       tick();
@@ -173,6 +174,7 @@ struct http_server::core {
   net::executor_work_guard<net::io_context::executor_type> worker_work;
   std::chrono::milliseconds tick_interval{1000};
   uint64_t connections_seen = 0;
+  bool stopping = false; // I/O thread only
   std::mutex drain_mutex;
   std::condition_variable drain_changed;
   bool drained = false;

@@ -312,6 +312,17 @@ TEST_CASE("http clients: a server that stops cancels what runs, and late events 
   CHECK(eventually([&] { return stubborn.pieces_sent() > sent + 10; }));
 }
 
+TEST_CASE("http clients: a server can be stopped at any moment, its timers expiring or not") {
+  auto options = server_options{};
+  options.idle_timeout = std::chrono::milliseconds{40}; // it looks at its clients every 10 ms
+  for (int i = 0; i < 40; ++i) {
+    auto stop_at = clock::now() + std::chrono::milliseconds{10} + i * std::chrono::microseconds{50};
+    auto gateway = gateway_fixture{[](const completion_spec&) { return completion_plan{}; }, options};
+    while (clock::now() < stop_at)
+      CHECK(gateway.client().get("/live").status == 200);
+  }
+}
+
 TEST_CASE("http clients: an address in use is refused with its name") {
   auto gateway = gateway_fixture{};
   auto options = server_options{};
