@@ -11,10 +11,10 @@ import random
 import grammar
 
 SEED = 2024
-OPENINGS = 2000  # beginnings of stories
-PLOTS = 3000     # parts of stories without their beginning
-SHORT = 7000  # documents of one story or one chat
-LONG = 500    # documents of several stories
+OPENINGS = 3000  # beginnings of stories
+PLOTS = 5000     # parts of stories without their beginning
+SHORT = 24000  # documents of one story or one chat
+LONG = 1500   # documents of several stories
 LONG_TOKENS_MAX = 1280
 
 START, END = "<|im_start|>", "<|im_end|>"
