@@ -19,10 +19,6 @@ constexpr size_t read_bytes = 256 * 1024;
 /// A file without line ends is not read into memory as a whole.
 constexpr size_t line_bytes_max = 64 * 1024 * 1024;
 
-std::string parent_text(const std::optional<uint64_t>& parent) {
-  return parent ? fmt::format("follows id {}", *parent) : std::string{"is the first of its request"};
-}
-
 } // namespace
 
 trace_reader::trace_reader(std::istream& in, std::string name) : in_(in), name_(std::move(name)) {}
@@ -87,20 +83,24 @@ void trace_reader::check_blocks(const trace_request& request) {
     refuse(fmt::format("hash_ids: found {} ids, allowed are {}: one per {} tokens of input_length {}, the last may be "
                        "partial",
                        request.blocks.size(), expected, trace_block_tokens, request.input_tokens));
-  auto parent = std::optional<uint64_t>{};
+  auto offered = origin{0, line_, true};
   for (auto block = request.blocks.begin(); block != request.blocks.end(); ++block) {
-    auto known = parents_.find_or_add(*block, {parent, line_});
-    if (known.parent != parent) {
+    auto known = origins_.find_or_add(*block, offered).first;
+    if (known.is_first != offered.is_first || known.parent != offered.parent) {
       if (std::find(request.blocks.begin(), block, *block) != block)
         refuse(
           fmt::format("hash_ids: found id {} twice; an id stands for a whole prefix, so once in a request", *block));
       refuse(
         fmt::format("hash_ids: id {} {}, but on line {} it {}; equal ids mean equal whole prefixes, so an id has one "
                     "parent: give this block an id of its own",
-                    *block, parent_text(parent), known.line, parent_text(known.parent)));
+                    *block, offered.text(), uint64_t{known.line}, known.text()));
     }
-    parent = *block;
+    offered = {*block, line_, false};
   }
+}
+
+std::string trace_reader::origin::text() const {
+  return is_first ? std::string{"is the first of its request"} : fmt::format("follows id {}", parent);
 }
 
 std::vector<trace_request> read_trace(std::istream& in, const std::string& name) {

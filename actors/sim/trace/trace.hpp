@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "actors/sim/trace/block_parents.hpp"
+#include "actors/sim/trace/flat_id_map.hpp"
 
 #include <cstdint>
 #include <iosfwd>
@@ -51,6 +51,17 @@ public:
   }
 
 private:
+  struct origin {
+    uint64_t parent = 0;
+    uint64_t line : 63 = 0;    // that named it first; 0: none
+    uint64_t is_first : 1 = 0; // of its request, so without a parent
+
+    bool is_free() const noexcept {
+      return line == 0;
+    }
+    std::string text() const;
+  };
+
   bool next_line(std::string_view& line);
   [[noreturn]] void refuse(const std::string& why) const;
   void check_order(const trace_request& request) const;
@@ -63,7 +74,7 @@ private:
   bool ended_ = false;
   uint64_t line_ = 0;
   uint64_t last_arrival_ns_ = 0;
-  block_parents parents_;
+  flat_id_map<origin> origins_;
 };
 
 /// A whole trace. Throws as `trace_reader`, and `invalid_argument` where there is no request.
