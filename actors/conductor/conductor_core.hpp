@@ -105,6 +105,9 @@ private:
     uint64_t next = 0;
   };
 
+  static uint64_t to_ns(caf::timespan span) {
+    return static_cast<uint64_t>(span.count());
+  }
   bool settled(uint64_t now_ns) const;
   bool over_bounds(const submit& request) const;
   void enqueue(entry& waiting);

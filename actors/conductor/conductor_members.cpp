@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/conductor_core.hpp"
+
+#include <algorithm>
+
+namespace perigee {
+
+void conductor_core::on(uint64_t now_ns, const peer_up& news) {
+  auto& who = news.who;
+  switch (who.kind) {
+  case role::prefill:
+  case role::decode: books_.member_up(who); break;
+  case role::shard:
+    books_.member_up(who);
+    shards_[who.index] = who;
+    break;
+  case role::session: sessions_.insert(who); break;
+  default: return;
+  }
+  hello_retry_ns_[who] = now_ns;
+  tick(now_ns);
+}
+
+void conductor_core::on(uint64_t now_ns, const peer_down& news) {
+  auto& who = news.who;
+  hello_retry_ns_.erase(who);
+  books_.member_down(who, now_ns);
+  wake_ = true;
+  if (who.kind == role::shard && shards_.contains(who.index) && shards_[who.index] == who) {
+    shards_.erase(who.index);
+    feeds_.erase(who.index);
+    index_.drop_shard(who.index);
+  }
+  if (who.kind != role::session)
+    return;
+  // Nobody waits for its requests any more.
+  sessions_.erase(who);
+  for (auto at = requests_.lower_bound({who.incarnation, 0});
+       at != requests_.end() && at->first.session == who.incarnation;) {
+    auto next = std::next(at);
+    if (at->second.request.from == who)
+      erase_request(at);
+    at = next;
+  }
+  for (auto* entry : books_.all_placements())
+    if (entry->session == who && !entry->cancel_at_ns)
+      entry->cancel_at_ns = now_ns;
+}
+
+bool conductor_core::settled(uint64_t now_ns) const {
+  if (now_ns >= started_ns_ + to_ns(options_.times.settle))
+    return true;
+  auto ready = std::count_if(books_.members().begin(), books_.members().end(),
+                             [](const auto& item) { return item.second.ready; });
+  return options_.members_expected > 0 && ready >= options_.members_expected;
+}
+
+void conductor_core::on(uint64_t now_ns, const report& news) {
+  if (news.term != options_.self.incarnation)
+    return; // Meant for another reign; our hello is on its way.
+  if (news.from.kind == role::session) {
+    hello_retry_ns_.erase(news.from);
+    return;
+  }
+  auto* at = books_.find(news.from);
+  if (!at)
+    return;
+  out.to(news.from, report_ack{options_.self, options_.self.incarnation, news.sequence});
+  if (at->ready && news.sequence <= at->last.sequence)
+    return;
+  if (!at->ready) {
+    if (!news.full)
+      return; // The first one must say what is held there.
+    at->ready = true;
+    hello_retry_ns_.erase(news.from);
+    adopt(now_ns, news);
+    wake_ = true;
+  }
+  at->last = news;
+  at->last.active.clear();
+  at->last.ended.clear();
+  at->last.prefills.clear();
+  at->last.steps.clear();
+  learn(news);
+  for (const auto& item : news.ended) {
+    auto* entry = books_.placement_of(item.id);
+    if (!entry)
+      continue;
+    if (entry->prefill == news.from && entry->prefill_open)
+      books_.close_prefill(*entry, now_ns);
+    if (entry->decode == news.from && entry->decode_open) {
+      if (item.tokens > entry->prompt_tokens)
+        estimate_.learn_output(item.tokens - entry->prompt_tokens);
+      books_.close_decode(*entry);
+    }
+    books_.drop_if_closed(entry->number);
+    wake_ = true;
+  }
+}
+
+void conductor_core::adopt(uint64_t now_ns, const report& news) {
+  for (const auto& item : news.active) {
+    auto is_prefill = news.from.kind == role::prefill;
+    if (auto* known = books_.placement_of(item.id)) {
+      // The other side of it registered first.
+      auto merged = *known;
+      if (is_prefill && !merged.prefill_open && !merged.prefill.valid()) {
+        merged.prefill = news.from;
+        merged.prefill_open = true;
+        merged.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
+      } else if (!is_prefill && !merged.decode_open && !merged.decode.valid()) {
+        merged.decode = news.from;
+        merged.decode_open = true;
+        merged.decode_tokens = item.tokens;
+      } else {
+        continue;
+      }
+      if (known->prefill_open)
+        books_.close_prefill(*known, now_ns);
+      if (known->decode_open)
+        books_.close_decode(*known);
+      books_.drop_if_closed(merged.number);
+      books_.open(std::move(merged), now_ns);
+      continue;
+    }
+    auto found = placement{};
+    found.number = ++numbers_;
+    found.id = item.id;
+    if (is_prefill) {
+      found.prefill = news.from;
+      found.prefill_open = true;
+      found.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
+    } else {
+      found.decode = news.from;
+      found.decode_open = true;
+      found.decode_tokens = item.tokens;
+    }
+    for (const auto& session : sessions_)
+      if (session.incarnation == item.id.request.session)
+        found.session = session;
+    books_.open(std::move(found), now_ns);
+  }
+}
+
+void conductor_core::learn(const report& news) {
+  for (const auto& sample : news.prefills)
+    estimate_.learn(sample);
+  for (const auto& sample : news.steps)
+    estimate_.learn(sample);
+}
+
+void conductor_core::on(uint64_t, const index_events& news) {
+  if (news.term != options_.self.incarnation || news.from.kind != role::shard)
+    return;
+  auto at = shards_.find(news.from.index);
+  if (at == shards_.end() || at->second != news.from)
+    return;
+  auto& feed = feeds_[news.from.index];
+  if (news.epoch > feed.epoch) {
+    if (news.sequence != 0) {
+      // The connection broke and came back, and what we knew of this epoch went with it.
+      out.to(news.from, index_ack{options_.self, news.term, news.epoch, 0, true});
+      return;
+    }
+    index_.drop_shard(news.from.index);
+    feed = {news.epoch, 0};
+  }
+  if (news.epoch == feed.epoch && news.sequence <= feed.next) {
+    auto known = feed.next - news.sequence;
+    for (auto i = known; i < news.events.size(); ++i) {
+      const auto& event = news.events[i];
+      if (event.stored)
+        index_.store(event.key, news.from.index);
+      else
+        index_.evict(event.key, news.from.index);
+    }
+    feed.next = std::max<uint64_t>(feed.next, news.sequence + news.events.size());
+  }
+  out.to(news.from, index_ack{options_.self, news.term, feed.epoch, feed.next, false});
+}
+
+} // namespace perigee

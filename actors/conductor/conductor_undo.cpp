@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/conductor_core.hpp"
+
+namespace perigee {
+
+void conductor_core::undo_attempts(uint64_t now_ns, const request_id& request, uint32_t attempt_max,
+                                   uint64_t delay_ns) {
+  for (auto* entry : books_.placements_of(request))
+    if (entry->id.attempt <= attempt_max && (!entry->cancel_at_ns || *entry->cancel_at_ns > now_ns + delay_ns))
+      entry->cancel_at_ns = now_ns + delay_ns;
+}
+
+void conductor_core::on(uint64_t now_ns, const withdraw& request) {
+  out.to(request.from, withdrawn{options_.self, request.id});
+  auto at = requests_.find(request.id.request);
+  if (at != requests_.end() && at->second.request.id.attempt <= request.id.attempt)
+    erase_request(at);
+  // A finished request's instances report its end by themselves; only what does not is cancelled.
+  auto delay = request.outcome == ec::none ? 2 * to_ns(options_.times.retry) : 0;
+  undo_attempts(now_ns, request.id.request, request.id.attempt, delay);
+  tick(now_ns);
+}
+
+void conductor_core::on(uint64_t now_ns, const cancelled& answer) {
+  auto* entry = books_.placement_of(answer.id);
+  if (!entry)
+    return;
+  if (entry->prefill == answer.from && entry->prefill_open)
+    books_.close_prefill(*entry, now_ns);
+  if (entry->decode == answer.from && entry->decode_open)
+    books_.close_decode(*entry);
+  books_.drop_if_closed(entry->number);
+  wake_ = true;
+}
+
+void conductor_core::on(uint64_t now_ns, const redirect& request) {
+  auto answer = redirected{};
+  answer.from = options_.self;
+  answer.term = options_.self.incarnation;
+  answer.id = request.id;
+  auto* entry = books_.placement_of(request.id);
+  auto owner = requests_.find(request.id.request);
+  if (!entry || entry->cancel_at_ns || owner == requests_.end() || owner->second.request.id != request.id) {
+    answer.reason = ec::stale;
+    out.to(request.from, answer);
+    return;
+  }
+  if (request.revision >= entry->revision) {
+    auto* best = static_cast<books::member*>(nullptr);
+    for (const auto& [place, at] : books_.members())
+      if (place.first == role::decode && at.who != entry->decode && decode_has_room(at, owner->second.request)
+          && (!best || at.tokens < best->tokens))
+        best = books_.find(at.who);
+    auto* same = books_.find(entry->decode);
+    if (!best && same && decode_has_room(*same, owner->second.request))
+      best = same; // It may have room when it is asked again.
+    if (!best) {
+      answer.reason = ec::out_of_blocks;
+      out.to(request.from, answer);
+      return;
+    }
+    ++redirections_;
+    books_.move_decode(*entry, best->who);
+    owner->second.answer.decode = entry->decode;
+    owner->second.answer.revision = entry->revision;
+    owner->second.acked = false;
+    owner->second.retry_ns = now_ns + to_ns(options_.times.retry);
+    out.to(owner->second.request.from, owner->second.answer);
+  }
+  answer.revision = entry->revision;
+  answer.decode = entry->decode;
+  out.to(request.from, answer);
+}
+
+} // namespace perigee
