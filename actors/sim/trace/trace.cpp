@@ -62,7 +62,7 @@ bool trace_reader::next_line(std::string_view& line) {
     in_.read(buffer_.data() + from, read_bytes);
     buffer_.resize(from + static_cast<size_t>(in_.gcount()));
     if (in_.bad())
-      throw failure(errc::io_error, fmt::format("{}: cannot be read after line {}", name_, line_));
+      throw failure(errc::io_error, fmt::format("{}: cannot be read after line {}; is it a file?", name_, line_));
     ended_ = !in_;
   }
 }
