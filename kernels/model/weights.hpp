@@ -27,13 +27,16 @@ struct matrix_view {
 struct layer_weights {
   std::vector<float> attention_norm; ///< [hidden]
   std::vector<float> ffn_norm;       ///< [hidden]
-  matrix_view q;                     ///< [heads × head_dim, hidden]
-  matrix_view k;                     ///< [kv_heads × head_dim, hidden]
-  matrix_view v;                     ///< [kv_heads × head_dim, hidden]
-  matrix_view o;                     ///< [hidden, heads × head_dim]
-  matrix_view gate;                  ///< [ffn, hidden]
-  matrix_view up;                    ///< [ffn, hidden]
-  matrix_view down;                  ///< [hidden, ffn]
+  std::vector<float> qkv_bias;       ///< of q, then k, then v; empty where there is none
+  std::vector<float> q_norm;         ///< [head_dim]; empty where there is none, as `k_norm`
+  std::vector<float> k_norm;
+  matrix_view q;    ///< [heads × head_dim, hidden]
+  matrix_view k;    ///< [kv_heads × head_dim, hidden]
+  matrix_view v;    ///< [kv_heads × head_dim, hidden]
+  matrix_view o;    ///< [hidden, heads × head_dim]
+  matrix_view gate; ///< [ffn, hidden]
+  matrix_view up;   ///< [ffn, hidden]
+  matrix_view down; ///< [hidden, ffn]
 };
 
 /// The tensors of a Llama-family model by their role. Views into a `tensor_store`, which must outlive it.
