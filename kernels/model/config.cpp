@@ -19,7 +19,6 @@ namespace {
 
 constexpr auto config_bytes_max = uint64_t{1} << 20;
 constexpr auto context_max = uint64_t{1} << 24;
-constexpr auto head_dim_max = uint64_t{512}; // bounds the scratch of attention
 
 [[noreturn]] void unsupported(const json_reader& reader, std::string_view key, std::string_view supported) {
   auto* value = reader.find(key);

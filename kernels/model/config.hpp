@@ -18,7 +18,9 @@ enum class model_family : uint8_t { llama, mistral, qwen2, qwen3 };
 
 std::string_view to_string(model_family family) noexcept;
 
-/// The shape of a Llama-family model, as its config.json gives it.
+inline constexpr uint64_t head_dim_max = 512; ///< bounds the scratch of attention
+
+/// The shape of a Llama-family model, as its config.json or GGUF file gives it.
 struct model_config {
   model_family family = model_family::llama;
   uint32_t layers = 0;

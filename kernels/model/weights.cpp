@@ -25,7 +25,7 @@ public:
       throw failure(errc::unsupported,
                     fmt::format("tensor \"{}\" is {}, but \"{}\" is {}; this engine wants one type for all matrices",
                                 name, to_string(*tensor.type), type_from_, to_string(type_)));
-    return {tensor.bytes, *tensor.type, rows, columns};
+    return {tensor.bytes, *tensor.type, rows, columns, tensor.paired_rows};
   }
 
   /// The `weight` of a linear layer, which must have no `bias` unless `biased`.

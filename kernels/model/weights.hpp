@@ -17,8 +17,15 @@ struct matrix_view {
   dtype type = dtype::f32;
   uint32_t rows = 0;
   uint32_t columns = 0;
+  uint32_t paired_rows = 0; ///< as in `tensor_view`
 
+  /// The row that makes output `index`.
   std::span<const std::byte> row(uint32_t index) const noexcept {
+    if (paired_rows != 0) {
+      auto inside = index % paired_rows;
+      auto half = paired_rows / 2;
+      index += (inside < half ? 2 * inside : 2 * (inside - half) + 1) - inside;
+    }
     auto size = columns * size_of(type);
     return bytes.subspan(index * size, size);
   }

@@ -85,7 +85,7 @@ TEST_CASE("safetensors: tensors of a file and of shards are found by name") {
   check_contains(refused(errc::invalid_argument, [&] { shards.require("nothing", shape); }), "\"nothing\" is missing");
   shape[0] = 340;
   check_contains(refused(errc::invalid_argument, [&] { shards.require("model.embed_tokens.weight", shape); }),
-                 "\"model.embed_tokens.weight\" has shape [339, 32]; config.json asks for [340, 32]");
+                 "\"model.embed_tokens.weight\" has shape [339, 32]; the configuration asks for [340, 32]");
 }
 
 TEST_CASE("safetensors: malformed files are refused with the tensor or key named") {
@@ -240,7 +240,7 @@ TEST_CASE("model: a tensor of another shape or type, and one that is missing, ar
     return refused(code, [&] { model::load(dir); });
   };
   check_contains(error(errc::invalid_argument, "\"intermediate_size\": 53", "\"intermediate_size\": 54"),
-                 "\"model.layers.0.mlp.gate_proj.weight\" has shape [53, 36]; config.json asks for [54, 36]");
+                 "\"model.layers.0.mlp.gate_proj.weight\" has shape [53, 36]; the configuration asks for [54, 36]");
   check_contains(error(errc::invalid_argument, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
                  "\"model.layers.2.input_layernorm.weight\" is missing");
   check_contains(error(errc::invalid_argument, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
