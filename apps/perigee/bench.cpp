@@ -33,10 +33,10 @@ void print(const boost::json::value& value) {
 }
 
 int run_engine(engine_bench_options options) {
-  if (!std::filesystem::is_directory(options.model))
-    throw usage_error(
-      fmt::format("--model: \"{}\" is not a directory; name one with config.json, *.safetensors and tokenizer.json",
-                  options.model));
+  if (!std::filesystem::exists(options.model))
+    throw usage_error(fmt::format("--model: \"{}\" does not exist; name a directory with config.json, *.safetensors "
+                                  "and tokenizer.json, or a GGUF file",
+                                  options.model));
   if (options.how.threads == 0)
     options.how.threads = std::max(1u, std::thread::hardware_concurrency());
   auto result = kernels::bench_engine(kernels::model::load(options.model), options.how);

@@ -60,9 +60,10 @@ kernels::completion_options completion_of(const complete_options& options) {
 }
 
 std::shared_ptr<const kernels::model> load_model(const std::string& dir) {
-  if (!std::filesystem::is_directory(dir))
-    throw usage_error(fmt::format(
-      "--model: \"{}\" is not a directory; name one with config.json, *.safetensors and tokenizer.json", dir));
+  if (!std::filesystem::exists(dir))
+    throw usage_error(fmt::format("--model: \"{}\" does not exist; name a directory with config.json, *.safetensors "
+                                  "and tokenizer.json, or a GGUF file",
+                                  dir));
   return kernels::model::load(dir);
 }
 

@@ -40,7 +40,7 @@ std::string read_optional(const fs::path& path) {
 /// Unix time of the model's last change, so that it is the same after every restart.
 int64_t created_at(const fs::path& dir) {
   auto error = std::error_code{};
-  auto changed = fs::last_write_time(dir / "config.json", error);
+  auto changed = fs::last_write_time(fs::is_directory(dir, error) ? dir / "config.json" : dir, error);
   if (error)
     return 0;
   auto system = std::chrono::file_clock::to_sys(changed);
@@ -82,8 +82,10 @@ gateway::model_facts facts_of(const kernels::model& model, std::string name) {
   facts.vocabulary = config.vocab;
   facts.token_bytes_max = longest_token(model.tokens());
   facts.eos_ids = config.eos;
-  facts.chat = gateway::recognise_chat_format(read_optional(model.dir() / "tokenizer_config.json"),
-                                              read_optional(model.dir() / "chat_template.jinja"));
+  facts.chat = model.embedded_tokenizer_config().empty()
+                 ? gateway::recognise_chat_format(read_optional(model.dir() / "tokenizer_config.json"),
+                                                  read_optional(model.dir() / "chat_template.jinja"))
+                 : gateway::recognise_chat_format(model.embedded_tokenizer_config());
   return facts;
 }
 

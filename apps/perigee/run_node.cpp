@@ -25,11 +25,11 @@ using actors::node_role;
 using std::chrono::steady_clock;
 
 std::shared_ptr<const kernels::model> load_model(const std::string& dir) {
-  if (!std::filesystem::is_directory(dir))
-    throw usage_error(
-      fmt::format("model: \"{}\" is not a directory; name one with config.json, *.safetensors and tokenizer.json "
-                  "(relative to the working directory)",
-                  dir));
+  if (!std::filesystem::exists(dir))
+    throw usage_error(fmt::format("model: \"{}\" does not exist; name a directory with config.json, *.safetensors and "
+                                  "tokenizer.json, or a GGUF file "
+                                  "(relative to the working directory)",
+                                  dir));
   return kernels::model::load(dir);
 }
 

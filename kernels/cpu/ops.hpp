@@ -30,9 +30,10 @@ struct gemm_task {
 
 /// Attention of some query heads that share one KV head. A unit is one query head at one position.
 struct attention_task {
-  const float* const* q = nullptr;   ///< per unit [head_dim], already scaled by 1/sqrt(head_dim)
-  float* const* out = nullptr;       ///< per unit [head_dim]
-  const uint32_t* lengths = nullptr; ///< per unit: attends positions [0, length)
+  const float* const* q = nullptr;  ///< per unit [head_dim], already scaled by 1/sqrt(head_dim)
+  float* const* out = nullptr;      ///< per unit [head_dim]
+  const uint32_t* starts = nullptr; ///< per unit: attends positions [start, length)
+  const uint32_t* lengths = nullptr;
   uint32_t units = 0;
   uint32_t head_dim = 0;
   uint32_t block_tokens = 0;
@@ -47,6 +48,10 @@ struct attention_task {
 inline constexpr uint32_t attention_units_max = 32;
 inline constexpr uint32_t attention_tile = 16; ///< tokens taken at once
 
+/// First position of the tile that holds `position`: tiles begin anew in every block.
+constexpr uint32_t tile_begin(uint32_t position, uint32_t block_tokens) noexcept {
+  return position - position % block_tokens % attention_tile;
+}
 /// Rounded up so that every row of scratch begins at a vector's boundary.
 constexpr uint32_t padded_head(uint32_t head_dim) noexcept {
   return (head_dim + 15) / 16 * 16;
@@ -59,7 +64,7 @@ constexpr size_t attention_scratch_floats(uint32_t head_dim) noexcept {
 /// unless said. Where a member is null the instruction set has no such kernel.
 struct ops {
   const char* name;
-  /// out[i] = x[i] / sqrt(mean(x²) + eps) × weight[i]
+  /// out[i] = x[i] / sqrt(mean(x²) + eps) × weight[i]; `out` may be `x`
   void (*rms_norm)(const float* x, const float* weight, float eps, uint32_t n, float* out) noexcept;
   /// Rotates the pairs (head[i], head[i + half]) by angles with these cosines and sines; in place.
   void (*rope)(float* head, const float* cosines, const float* sines, uint32_t half) noexcept;

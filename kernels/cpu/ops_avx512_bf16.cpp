@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/simd_attention.hpp"
 #include "kernels/cpu/simd_kernels.hpp"
 #include "kernels/cpu/vector16.hpp"
 

@@ -114,15 +114,16 @@ void attend(const attention_task& task, uint32_t unit) noexcept {
   std::fill(out, out + task.head_dim, 0.0f);
   auto top = -std::numeric_limits<float>::infinity();
   auto total = 0.0f;
-  for (auto at = 0u; at < length;) {
+  for (auto at = tile_begin(task.starts[unit], task.block_tokens); at < length;) {
     auto block = task.base + task.slots[at / task.block_tokens] * task.block_bytes;
     auto offset = at % task.block_tokens;
     auto count = std::min({attention_tile, task.block_tokens - offset, length - at});
+    auto first = std::max(at, task.starts[unit]) - at;
     auto* k = block + task.k_offset;
     auto* v = block + task.v_offset;
     float scores[attention_tile];
     auto highest = top;
-    for (auto t = 0u; t < count; ++t) {
+    for (auto t = first; t < count; ++t) {
       scores[t] = 0;
       for (auto d = 0u; d < task.head_dim; ++d)
         scores[t] += q[d] * Element::load(k + (size_t{d} * task.block_tokens + offset + t) * Element::bytes);
@@ -133,7 +134,7 @@ void attend(const attention_task& task, uint32_t unit) noexcept {
     total *= correction;
     for (auto d = 0u; d < task.head_dim; ++d)
       out[d] *= correction;
-    for (auto t = 0u; t < count; ++t) {
+    for (auto t = first; t < count; ++t) {
       auto weight = exponential(scores[t] - top);
       total += weight;
       for (auto d = 0u; d < task.head_dim; ++d)

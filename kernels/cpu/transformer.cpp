@@ -35,8 +35,9 @@ uint32_t qkv_width(const model_config& config) {
 transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_tokens,
                          const transformer_options& options, std::span<std::byte> pool)
   : model_(std::move(weights)), config_(model_->config()), packed_(model_->packed()),
-    layout_(model_->layout(block_tokens)), kv_(pool), frequencies_(inverse_frequencies(config_)),
-    pool_(options.threads), ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
+    layout_(model_->layout(block_tokens)), kv_(pool),
+    frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads),
+    ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
     linear_(ops_, pool_, options.batch_invariant), bf16_(linear_.wants_bf16(model_->weights().type)) {
   scratch_stride_ = std::max<size_t>({attention_scratch_floats(config_.head_dim), config_.hidden, config_.ffn});
   scratch_stride_ = (scratch_stride_ + 15) / 16 * 16;
@@ -115,14 +116,15 @@ std::span<const float> transformer::logits(uint32_t i) const noexcept {
 void transformer::embed(std::span<const row> rows) {
   const auto& table = model_->weights().embedding;
   auto half = config_.head_dim / 2;
+  auto scale = config_.rope.scaling.attention_factor;
   each_row(static_cast<uint32_t>(rows.size()), config_.hidden, [&](uint32_t i, float*) {
     widen(table.row(static_cast<uint32_t>(rows[i].token)), table.type,
           {x_.data() + size_t{i} * config_.hidden, config_.hidden});
     auto* cosines = angles_.data() + size_t{i} * config_.head_dim;
     for (auto pair = 0u; pair < half; ++pair) {
       auto angle = rows[i].position * frequencies_[pair];
-      cosines[pair] = static_cast<float>(std::cos(angle));
-      cosines[half + pair] = static_cast<float>(std::sin(angle));
+      cosines[pair] = static_cast<float>(scale * std::cos(angle));
+      cosines[half + pair] = static_cast<float>(scale * std::sin(angle));
     }
   });
 }
@@ -144,6 +146,14 @@ void transformer::compute_kv(uint32_t layer, const chunk& part) {
   each_row(count, width, [&](uint32_t i, float*) {
     auto* cosines = angles_.data() + size_t{part.first + i} * config_.head_dim;
     auto* q = qkv_.data() + size_t{i} * width;
+    for (auto d = size_t{0}; d < weights.qkv_bias.size(); ++d)
+      q[d] += weights.qkv_bias[d];
+    if (!weights.q_norm.empty())
+      for (auto head = 0u; head < config_.heads + config_.kv_heads; ++head) {
+        auto* values = q + head * config_.head_dim;
+        auto& norm = head < config_.heads ? weights.q_norm : weights.k_norm;
+        ops_.rms_norm(values, norm.data(), config_.rms_eps, config_.head_dim, values);
+      }
     for (auto head = 0u; head < config_.heads + config_.kv_heads; ++head) // the heads of k follow those of q
       ops_.rope(q + head * config_.head_dim, cosines, cosines + half, half);
     for (auto d = 0u; d < config_.q_width(); ++d)
@@ -234,17 +244,20 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       auto heads = std::min(attention_units_max, (kv_head + 1) * heads_per_kv - first_head);
       const float* q[attention_units_max];
       float* out[attention_units_max];
+      uint32_t starts[attention_units_max];
       uint32_t lengths[attention_units_max];
       auto units = 0u;
       for (auto i = begin; i < end; ++i)
         for (auto head = first_head; head < first_head + heads; ++head, ++units) {
           q[units] = qkv_.data() + size_t{indices[i]} * qkv_width(config_) + head * config_.head_dim;
           out[units] = attended_.data() + size_t{i} * config_.q_width() + head * config_.head_dim;
+          starts[units] = config_.attends_from(layer, rows[indices[i]].position);
           lengths[units] = rows[indices[i]].position + 1;
         }
       auto work = attention_task{};
       work.q = q;
       work.out = out;
+      work.starts = starts;
       work.lengths = lengths;
       work.units = units;
       work.head_dim = config_.head_dim;

@@ -47,6 +47,23 @@ bpe::bpe(const json::object& model, const std::string& where) {
     if (!unknown_)
       reader.refuse("unk_token", "a piece of the vocabulary");
   }
+  find_bytes();
+}
+
+bpe::bpe(bpe_parts parts, const std::string& where)
+  : pieces_(std::move(parts.pieces)), unknown_(parts.unknown), byte_fallback_(parts.byte_fallback),
+    fuse_unknown_(parts.fuse_unknown), ignore_merges_(parts.ignore_merges) {
+  ids_.reserve(pieces_.size());
+  for (auto id = size_t{0}; id < pieces_.size(); ++id)
+    if (!pieces_[id].empty() && !ids_.emplace(pieces_[id], static_cast<token_id>(id)).second)
+      refuse(where, fmt::format("piece \"{}\" has the ids {} and {}", pieces_[id], ids_[pieces_[id]], id));
+  merges_.reserve(parts.merges.size());
+  for (const auto& one : parts.merges)
+    merges_.try_emplace(pair_key(one.left, one.right), merge{one.rank, one.result});
+  find_bytes();
+}
+
+void bpe::find_bytes() {
   for (auto byte = 0; byte < 256; ++byte)
     byte_ids_[byte] = find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
 }

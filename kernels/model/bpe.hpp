@@ -15,12 +15,30 @@
 
 namespace perigee::kernels {
 
+/// A vocabulary that does not come from a tokenizer.json.
+struct bpe_parts {
+  struct merge {
+    token_id left = 0;
+    token_id right = 0;
+    token_id result = 0;
+    uint32_t rank = 0; ///< lowest first; among equals the leftmost pair goes first
+  };
+  std::vector<std::string> pieces; ///< by id
+  std::vector<merge> merges;
+  std::optional<token_id> unknown;
+  bool byte_fallback = false;
+  bool fuse_unknown = false;
+  bool ignore_merges = false;
+};
+
 /// Byte-pair encoding: a vocabulary of pieces and ranked merges. Immutable once made.
 /// Source: Sennrich et al. 2016; the details (byte fallback, order of merges) follow the `tokenizer.json` format.
 class bpe {
 public:
   /// From the `model` object of a tokenizer.json. Throws `failure` naming the key, piece or merge.
   bpe(const boost::json::object& model, const std::string& where);
+  /// Throws `failure` (invalid_argument) where two pieces are the same; `where` names the file. Ids must be in range.
+  bpe(bpe_parts parts, const std::string& where);
 
   /// Appends the ids of one word. O(n log n) in its length.
   void encode(std::string_view word, std::vector<token_id>& out) const;
@@ -46,6 +64,7 @@ private:
     }
   };
 
+  void find_bytes();
   void read_vocab(const boost::json::object& model, const std::string& where);
   void read_merges(const boost::json::object& model, const std::string& where);
   const merge* find_merge(token_id left, token_id right) const;

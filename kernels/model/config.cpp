@@ -5,10 +5,11 @@
 #include "transport/base/status.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
+#include <array>
+#include <cstdint>
 
 namespace perigee::kernels {
 
@@ -18,7 +19,6 @@ namespace {
 
 constexpr auto config_bytes_max = uint64_t{1} << 20;
 constexpr auto context_max = uint64_t{1} << 24;
-constexpr auto head_dim_max = uint64_t{512}; // bounds the scratch of attention
 
 [[noreturn]] void unsupported(const json_reader& reader, std::string_view key, std::string_view supported) {
   auto* value = reader.find(key);
@@ -31,63 +31,78 @@ void require_absent_or_false(const json_reader& reader, std::string_view key) {
     unsupported(reader, key, "only false");
 }
 
-void check_family(const json_reader& reader) {
+struct family_name {
+  model_family family;
+  std::string_view architecture;
+  std::string_view type;
+};
+constexpr auto families = std::array{family_name{model_family::llama, "LlamaForCausalLM", "llama"},
+                                     family_name{model_family::mistral, "MistralForCausalLM", "mistral"},
+                                     family_name{model_family::qwen2, "Qwen2ForCausalLM", "qwen2"},
+                                     family_name{model_family::qwen3, "Qwen3ForCausalLM", "qwen3"}};
+
+model_family read_family(const json_reader& reader) {
   auto* architectures = reader.find_array("architectures");
-  if (architectures != nullptr && !architectures->empty()) {
-    if (!std::ranges::any_of(*architectures, [](const json::value& name) { return name == "LlamaForCausalLM"; }))
-      unsupported(reader, "architectures", "\"LlamaForCausalLM\"");
-  } else if (auto* type = reader.find_string("model_type"); type == nullptr || *type != "llama") {
-    unsupported(reader, "model_type", "\"llama\"");
+  auto listed = architectures != nullptr && !architectures->empty();
+  auto* type = reader.find_string("model_type");
+  for (const auto& known : families) {
+    auto named = [&](const json::value& name) {
+      return name.is_string() && std::string_view{name.get_string()} == known.architecture;
+    };
+    if (listed ? std::ranges::any_of(*architectures, named) : type != nullptr && *type == known.type)
+      return known.family;
   }
+  auto supported = std::string{};
+  for (const auto& known : families)
+    supported += fmt::format("{}\"{}\"", supported.empty() ? "" : ", ", listed ? known.architecture : known.type);
+  unsupported(reader, listed ? "architectures" : "model_type", supported);
+}
+
+void check_features(const json_reader& reader, model_family family) {
   if (auto* act = reader.find_string("hidden_act"); act != nullptr && *act != "silu")
     unsupported(reader, "hidden_act", "\"silu\"");
   require_absent_or_false(reader, "attention_bias");
   require_absent_or_false(reader, "mlp_bias");
-  for (auto* key : {"quantization_config", "sliding_window"})
-    if (reader.find(key) != nullptr)
-      unsupported(reader, key, "only models without it");
+  if (reader.find("quantization_config") != nullptr)
+    unsupported(reader, "quantization_config", "only models without it");
+  if (family == model_family::llama && reader.find("sliding_window") != nullptr)
+    unsupported(reader, "sliding_window", "it in Mistral and Qwen models, not in Llama models");
   if (reader.find_number("partial_rotary_factor", 0, 1).value_or(1) != 1)
     unsupported(reader, "partial_rotary_factor", "only 1");
 }
 
-rope_scaling read_scaling(const json_reader& reader, uint32_t context) {
-  auto scaling = rope_scaling{};
-  auto* type = reader.find_string("rope_type");
-  auto key = std::string_view{"rope_type"};
-  if (type == nullptr) { // the key's older name
-    type = reader.find_string("type");
-    key = "type";
-  }
-  if (type == nullptr || *type == "default")
-    return scaling;
-  if (*type != "linear" && *type != "llama3")
-    unsupported(reader, key, "\"default\", \"linear\" and \"llama3\"");
-  if (reader.find("factor") == nullptr)
-    reader.refuse("factor", "a number from 1 to 1e6");
-  scaling.factor = *reader.find_number("factor", 1, 1e6);
-  if (*type == "linear") {
-    scaling.kind = rope_scaling::form::linear;
-    return scaling;
-  }
-  scaling.kind = rope_scaling::form::llama3;
-  scaling.low_freq_factor = reader.find_number("low_freq_factor", 1e-6, 1e6).value_or(1);
-  scaling.high_freq_factor = reader.find_number("high_freq_factor", 1e-6, 1e6).value_or(4);
-  if (scaling.high_freq_factor <= scaling.low_freq_factor)
-    reader.refuse("high_freq_factor", "a number above low_freq_factor");
-  scaling.original_context =
-    static_cast<uint32_t>(reader.find_uint("original_max_position_embeddings", 1, context_max).value_or(context));
-  return scaling;
-}
+constexpr auto mistral_window = uint32_t{4096}; // where a Mistral's file does not have the key at all
 
-void read_rope(const json_reader& reader, model_config& config) {
-  config.rope_theta = reader.find_number("rope_theta", 1, 1e12).value_or(10000);
-  // Newer files keep theta and the scaling in one object.
-  for (auto* key : {"rope_scaling", "rope_parameters"})
-    if (auto* object = reader.find_object(key); object != nullptr) {
-      auto inner = json_reader{*object, fmt::format("{}: {}", reader.where(), key)};
-      config.rope_theta = inner.find_number("rope_theta", 1, 1e12).value_or(config.rope_theta);
-      config.scaling = read_scaling(inner, config.context);
+/// By layer, as `model_config::windows` has them; empty where no layer has one that matters.
+std::vector<uint32_t> read_windows(const json_reader& reader, const model_config& config, bool has_key) {
+  auto window = static_cast<uint32_t>(reader.find_uint("sliding_window", 1, context_max).value_or(0));
+  auto first = uint32_t{0}; // layer that has a window
+  if (config.family == model_family::mistral && !has_key)
+    window = mistral_window;
+  if (config.family == model_family::qwen2 || config.family == model_family::qwen3) {
+    if (!reader.find_bool("use_sliding_window").value_or(false))
+      window = 0;
+    first = static_cast<uint32_t>(reader.find_uint("max_window_layers", 0, UINT32_MAX).value_or(28));
+  }
+  if (window == 0)
+    return {};
+  auto windows = std::vector<uint32_t>(config.layers);
+  auto* types = reader.find_array("layer_types");
+  if (types != nullptr && types->size() != config.layers)
+    reader.refuse("layer_types", fmt::format("one entry for each of the {} layers", config.layers));
+  for (auto layer = uint32_t{0}; layer < config.layers; ++layer) {
+    auto slides = layer >= first;
+    if (types != nullptr) {
+      auto* type = types->at(layer).if_string();
+      if (type == nullptr || (*type != "sliding_attention" && *type != "full_attention"))
+        reader.refuse("layer_types", "\"sliding_attention\" and \"full_attention\"");
+      slides = *type == "sliding_attention";
     }
+    windows[layer] = slides && window < config.context ? window : 0;
+  }
+  if (std::ranges::all_of(windows, [](uint32_t w) { return w == 0; }))
+    windows.clear();
+  return windows;
 }
 
 void read_eos(const json_reader& reader, uint32_t vocab, std::vector<token_id>& eos) {
@@ -110,12 +125,19 @@ void read_eos(const json_reader& reader, uint32_t vocab, std::vector<token_id>& 
 
 } // namespace
 
+std::string_view to_string(model_family family) noexcept {
+  return std::ranges::find(families, family, &family_name::family)->type;
+}
+
 model_config load_config(const std::filesystem::path& dir) {
   auto path = dir / "config.json";
   auto object = read_json_object(path, config_bytes_max);
   auto reader = json_reader{object, path.string()};
-  check_family(reader);
   auto config = model_config{};
+  config.family = read_family(reader);
+  check_features(reader, config.family);
+  config.qkv_bias = config.family == model_family::qwen2;
+  config.qk_norm = config.family == model_family::qwen3;
   auto size = [&](std::string_view key, uint64_t max) {
     return static_cast<uint32_t>(reader.require_uint(key, 1, max));
   };
@@ -140,7 +162,8 @@ model_config load_config(const std::filesystem::path& dir) {
     reader.refuse("head_dim", fmt::format("an even number up to {}", head_dim_max));
   config.rms_eps = static_cast<float>(reader.find_number("rms_norm_eps", 0, 1).value_or(1e-6));
   config.tied_embeddings = reader.find_bool("tie_word_embeddings").value_or(false);
-  read_rope(reader, config);
+  config.rope = read_rope(reader, config.context);
+  config.windows = read_windows(reader, config, object.contains("sliding_window"));
   if (auto* bos = reader.find("bos_token_id"); bos != nullptr)
     config.bos = static_cast<token_id>(*reader.find_uint("bos_token_id", 0, config.vocab - 1));
   read_eos(reader, config.vocab, config.eos);
@@ -153,35 +176,17 @@ model_config load_config(const std::filesystem::path& dir) {
   return config;
 }
 
-std::vector<double> inverse_frequencies(const model_config& config) {
-  auto half = config.head_dim / 2;
-  auto result = std::vector<double>(half);
-  const auto& scaling = config.scaling;
-  for (auto i = uint32_t{0}; i < half; ++i) {
-    auto frequency = std::pow(config.rope_theta, -2.0 * i / config.head_dim);
-    if (scaling.kind == rope_scaling::form::linear) {
-      frequency /= scaling.factor;
-    } else if (scaling.kind == rope_scaling::form::llama3) {
-      auto wavelength = 2 * std::numbers::pi / frequency;
-      auto turns = scaling.original_context / wavelength; // over the original context
-      if (turns < scaling.low_freq_factor) {
-        frequency /= scaling.factor;
-      } else if (turns <= scaling.high_freq_factor) {
-        auto smooth = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-        frequency *= (1 - smooth) / scaling.factor + smooth;
-      }
-    }
-    result[i] = frequency;
-  }
-  return result;
-}
-
 std::string kv_fields(const model_config& config) {
-  const auto& s = config.scaling;
-  return fmt::format("layers={} hidden={} ffn={} heads={} kv_heads={} head_dim={} eps={} theta={} rope={},{},{},{},{}",
-                     config.layers, config.hidden, config.ffn, config.heads, config.kv_heads, config.head_dim,
-                     config.rms_eps, config.rope_theta, static_cast<int>(s.kind), s.factor, s.low_freq_factor,
-                     s.high_freq_factor, s.original_context);
+  auto text = fmt::format("layers={} hidden={} ffn={} heads={} kv_heads={} head_dim={} eps={} {}", config.layers,
+                          config.hidden, config.ffn, config.heads, config.kv_heads, config.head_dim, config.rms_eps,
+                          rope_fields(config.rope, config.context));
+  if (config.qkv_bias)
+    text += " qkv_bias";
+  if (config.qk_norm)
+    text += " qk_norm";
+  if (!config.windows.empty())
+    text += fmt::format(" windows={}", fmt::join(config.windows, ","));
+  return text;
 }
 
 } // namespace perigee::kernels

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/packed_weights.hpp"
 #include "kernels/model/fingerprint.hpp"
+#include "kernels/model/gguf_model.hpp"
 #include "transport/base/status.hpp"
 
 #include <fmt/format.h>
@@ -17,20 +18,26 @@ const std::filesystem::path& existing(const std::filesystem::path& dir) {
   if (!std::filesystem::is_directory(dir))
     throw failure(errc::not_found,
                   fmt::format("{}: is not a directory; name a directory with config.json, tokenizer.json "
-                              "and *.safetensors",
+                              "and *.safetensors, or a GGUF file",
                               dir.string()));
   return dir;
 }
 
 } // namespace
 
-std::shared_ptr<const model> model::load(const std::filesystem::path& dir) {
-  return std::shared_ptr<const model>(new model(dir));
+std::shared_ptr<const model> model::load(const std::filesystem::path& path) {
+  if (std::filesystem::is_regular_file(path))
+    return std::shared_ptr<const model>(new model(gguf_file{path}));
+  return std::shared_ptr<const model>(new model(path));
 }
 
 model::model(const std::filesystem::path& dir)
   : dir_(existing(dir)), config_(load_config(dir)), tokens_(dir / "tokenizer.json"), tensors_(dir),
     weights_(view_weights(tensors_, config_)) {}
+
+model::model(gguf_file file)
+  : dir_(file.path()), tokenizer_config_(gguf_tokenizer_config(file)), config_(gguf_config(file)),
+    tokens_(gguf_tokenizer(file)), tensors_(std::move(file)), weights_(view_weights(tensors_, config_)) {}
 
 model::~model() = default;
 

@@ -16,17 +16,23 @@ namespace perigee::kernels {
 namespace cpu {
 class packed_weights;
 }
+class gguf_file;
 
 /// A loaded model: config, tokenizer and mapped weights. Immutable, shared by every stream of the process; all members
 /// may be called from several threads.
 class model {
 public:
-  /// Loads a Hugging Face directory. Throws `failure` that names the file, and the key or tensor.
-  static std::shared_ptr<const model> load(const std::filesystem::path& dir);
+  /// Loads a Hugging Face directory or a GGUF file. Throws `failure` that names the file, and the key or tensor.
+  static std::shared_ptr<const model> load(const std::filesystem::path& path);
   ~model();
 
+  /// The directory, or the GGUF file.
   const std::filesystem::path& dir() const noexcept {
     return dir_;
+  }
+  /// What a GGUF file says in the place of a directory's tokenizer_config.json, as JSON text; empty for a directory.
+  const std::string& embedded_tokenizer_config() const noexcept {
+    return tokenizer_config_;
   }
   const model_config& config() const noexcept {
     return config_;
@@ -53,8 +59,10 @@ public:
 
 private:
   explicit model(const std::filesystem::path& dir);
+  explicit model(gguf_file file);
 
   std::filesystem::path dir_;
+  std::string tokenizer_config_;
   model_config config_;
   tokenizer tokens_;
   tensor_store tensors_;

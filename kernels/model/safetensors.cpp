@@ -206,9 +206,9 @@ const tensor_view* tensor_store::find(const std::string& name) const {
 const tensor_view& tensor_store::require(const std::string& name, std::span<const uint64_t> shape) const {
   auto* tensor = find(name);
   if (tensor == nullptr)
-    refuse(dir_.string(), fmt::format("tensor \"{}\" is missing from the safetensors files", name));
+    refuse(dir_.string(), fmt::format("tensor \"{}\" is missing", name));
   if (!std::ranges::equal(tensor->shape, shape))
-    refuse(dir_.string(), fmt::format("tensor \"{}\" has shape [{}]; config.json asks for [{}]", name,
+    refuse(dir_.string(), fmt::format("tensor \"{}\" has shape [{}]; the configuration asks for [{}]", name,
                                       shape_text(tensor->shape), shape_text(shape)));
   if (!tensor->type)
     throw failure(errc::unsupported,

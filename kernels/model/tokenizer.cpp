@@ -57,8 +57,10 @@ tokenizer::tokenizer(const std::filesystem::path& path)
   : tokenizer(read_json_object(path, file_bytes_max), path.string()) {}
 
 tokenizer::tokenizer(const json::object& file, const std::string& where)
-  : bpe_(json_reader{file, where}.require_object("model"), where + ": model"),
-    normalizers_(read_normalizers(value_of(file, "normalizer"), where + ": normalizer")),
+  : tokenizer(bpe{json_reader{file, where}.require_object("model"), where + ": model"}, file, where) {}
+
+tokenizer::tokenizer(bpe vocabulary, const json::object& file, const std::string& where)
+  : bpe_(std::move(vocabulary)), normalizers_(read_normalizers(value_of(file, "normalizer"), where + ": normalizer")),
     pre_tokenizers_(read_pre_tokenizers(value_of(file, "pre_tokenizer"), where + ": pre_tokenizer")),
     decoder_(value_of(file, "decoder"), where + ": decoder"), names_(bpe_.pieces()) {
   special_.resize(names_.size());

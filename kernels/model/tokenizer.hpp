@@ -29,6 +29,8 @@ public:
   /// Throws `failure`: not_found, invalid_argument (malformed; the key is named), unsupported (a step it does not
   /// know).
   explicit tokenizer(const std::filesystem::path& tokenizer_json);
+  /// With the vocabulary from elsewhere; `steps` has everything of a tokenizer.json but `model`.
+  tokenizer(bpe vocabulary, const boost::json::object& steps, const std::string& where);
 
   /// Throws `failure` with invalid_argument where `text` is not valid UTF-8.
   std::vector<token_id> encode(std::string_view text, encode_options options = {}) const;
@@ -65,7 +67,7 @@ private:
     token_id id = -1;
   };
 
-  explicit tokenizer(const boost::json::object& file, const std::string& where);
+  tokenizer(const boost::json::object& file, const std::string& where);
   void read_added(const boost::json::object& file, const std::string& where);
   void read_post_processor(const boost::json::value& value, const std::string& where);
   std::vector<part> cut(std::string_view text, bool normalized) const;

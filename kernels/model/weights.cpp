@@ -25,14 +25,22 @@ public:
       throw failure(errc::unsupported,
                     fmt::format("tensor \"{}\" is {}, but \"{}\" is {}; this engine wants one type for all matrices",
                                 name, to_string(*tensor.type), type_from_, to_string(type_)));
-    return {tensor.bytes, *tensor.type, rows, columns};
+    return {tensor.bytes, *tensor.type, rows, columns, tensor.paired_rows};
   }
 
-  /// The `weight` of a linear layer, which must have no `bias`.
-  matrix_view linear(const std::string& name, uint32_t rows, uint32_t columns) const {
-    if (tensors_.find(name + ".bias") != nullptr)
-      throw failure(errc::unsupported, fmt::format("tensor \"{}.bias\" is present; this engine has no biases", name));
+  /// The `weight` of a linear layer, which must have no `bias` unless `biased`.
+  matrix_view linear(const std::string& name, uint32_t rows, uint32_t columns, bool biased = false) const {
+    if (!biased && tensors_.find(name + ".bias") != nullptr)
+      throw failure(
+        errc::unsupported,
+        fmt::format("tensor \"{}.bias\" is present; this engine has biases only on q, k and v of Qwen2", name));
     return matrix(name + ".weight", rows, columns);
+  }
+
+  /// The `bias` of a linear layer that has one.
+  void bias(const std::string& name, uint32_t size, std::vector<float>& out) const {
+    auto values = vector(name + ".bias", size);
+    out.insert(out.end(), values.begin(), values.end());
   }
 
   std::vector<float> vector(const std::string& name, uint32_t size) const {
@@ -78,9 +86,18 @@ transformer_weights view_weights(const tensor_store& tensors, const model_config
     auto layer = layer_weights{};
     layer.attention_norm = read.vector(prefix + "input_layernorm.weight", config.hidden);
     layer.ffn_norm = read.vector(prefix + "post_attention_layernorm.weight", config.hidden);
-    layer.q = read.linear(prefix + "self_attn.q_proj", config.q_width(), config.hidden);
-    layer.k = read.linear(prefix + "self_attn.k_proj", config.kv_width(), config.hidden);
-    layer.v = read.linear(prefix + "self_attn.v_proj", config.kv_width(), config.hidden);
+    layer.q = read.linear(prefix + "self_attn.q_proj", config.q_width(), config.hidden, config.qkv_bias);
+    layer.k = read.linear(prefix + "self_attn.k_proj", config.kv_width(), config.hidden, config.qkv_bias);
+    layer.v = read.linear(prefix + "self_attn.v_proj", config.kv_width(), config.hidden, config.qkv_bias);
+    if (config.qkv_bias) {
+      read.bias(prefix + "self_attn.q_proj", config.q_width(), layer.qkv_bias);
+      read.bias(prefix + "self_attn.k_proj", config.kv_width(), layer.qkv_bias);
+      read.bias(prefix + "self_attn.v_proj", config.kv_width(), layer.qkv_bias);
+    }
+    if (config.qk_norm) {
+      layer.q_norm = read.vector(prefix + "self_attn.q_norm.weight", config.head_dim);
+      layer.k_norm = read.vector(prefix + "self_attn.k_norm.weight", config.head_dim);
+    }
     layer.o = read.linear(prefix + "self_attn.o_proj", config.hidden, config.q_width());
     layer.gate = read.linear(prefix + "mlp.gate_proj", config.ffn, config.hidden);
     layer.up = read.linear(prefix + "mlp.up_proj", config.ffn, config.hidden);

@@ -17,8 +17,15 @@ struct matrix_view {
   dtype type = dtype::f32;
   uint32_t rows = 0;
   uint32_t columns = 0;
+  uint32_t paired_rows = 0; ///< as in `tensor_view`
 
+  /// The row that makes output `index`.
   std::span<const std::byte> row(uint32_t index) const noexcept {
+    if (paired_rows != 0) {
+      auto inside = index % paired_rows;
+      auto half = paired_rows / 2;
+      index += (inside < half ? 2 * inside : 2 * (inside - half) + 1) - inside;
+    }
     auto size = columns * size_of(type);
     return bytes.subspan(index * size, size);
   }
@@ -27,13 +34,16 @@ struct matrix_view {
 struct layer_weights {
   std::vector<float> attention_norm; ///< [hidden]
   std::vector<float> ffn_norm;       ///< [hidden]
-  matrix_view q;                     ///< [heads × head_dim, hidden]
-  matrix_view k;                     ///< [kv_heads × head_dim, hidden]
-  matrix_view v;                     ///< [kv_heads × head_dim, hidden]
-  matrix_view o;                     ///< [hidden, heads × head_dim]
-  matrix_view gate;                  ///< [ffn, hidden]
-  matrix_view up;                    ///< [ffn, hidden]
-  matrix_view down;                  ///< [hidden, ffn]
+  std::vector<float> qkv_bias;       ///< of q, then k, then v; empty where there is none
+  std::vector<float> q_norm;         ///< [head_dim]; empty where there is none, as `k_norm`
+  std::vector<float> k_norm;
+  matrix_view q;    ///< [heads × head_dim, hidden]
+  matrix_view k;    ///< [kv_heads × head_dim, hidden]
+  matrix_view v;    ///< [kv_heads × head_dim, hidden]
+  matrix_view o;    ///< [hidden, heads × head_dim]
+  matrix_view gate; ///< [ffn, hidden]
+  matrix_view up;   ///< [ffn, hidden]
+  matrix_view down; ///< [hidden, ffn]
 };
 
 /// The tensors of a Llama-family model by their role. Views into a `tensor_store`, which must outlive it.

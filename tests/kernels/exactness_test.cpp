@@ -22,7 +22,8 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
-constexpr auto all_models = {"gqa-f32", "sharded-f32", "f16-bytelevel", "bf16-llama3"};
+constexpr auto all_models = {"gqa-f32",     "sharded-f32", "f16-bytelevel", "bf16-llama3",
+                             "mistral-f32", "qwen2-bf16",  "qwen3-f32"};
 
 } // namespace
 

@@ -85,7 +85,7 @@ TEST_CASE("safetensors: tensors of a file and of shards are found by name") {
   check_contains(refused(errc::invalid_argument, [&] { shards.require("nothing", shape); }), "\"nothing\" is missing");
   shape[0] = 340;
   check_contains(refused(errc::invalid_argument, [&] { shards.require("model.embed_tokens.weight", shape); }),
-                 "\"model.embed_tokens.weight\" has shape [339, 32]; config.json asks for [340, 32]");
+                 "\"model.embed_tokens.weight\" has shape [339, 32]; the configuration asks for [340, 32]");
 }
 
 TEST_CASE("safetensors: malformed files are refused with the tensor or key named") {
@@ -169,28 +169,69 @@ TEST_CASE("config: what is missing, out of range or not supported is refused by 
   check_contains(error(other, "LlamaForCausalLM", "GPT2LMHeadModel"), "architectures");
   check_contains(error(other, "\"silu\"", "\"gelu\""), "hidden_act");
   check_contains(error(other, "\"attention_bias\": false", "\"attention_bias\": true"), "attention_bias");
-  check_contains(error(other, "\"rope_scaling\": null", R"("rope_scaling": {"type": "dynamic", "factor": 2})"),
-                 "\"dynamic\"");
+  check_contains(error(other, "\"rope_scaling\": null", R"("rope_scaling": {"type": "longrope", "factor": 2})"),
+                 "depend on the length the sequence has so far");
+  check_contains(error(other, "\"rope_scaling\": null", R"("rope_scaling": {"type": "mrope", "factor": 2})"),
+                 "\"mrope\"");
+  check_contains(error(bad, "\"rope_scaling\": null",
+                       R"("rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 1, "beta_slow": 2})"),
+                 "key \"beta_fast\"");
   check_contains(error(other, "\"rope_scaling\": null", R"("sliding_window": 128)"), "sliding_window");
   check_contains(refused(errc::not_found, [] { model::load("no such folder"); }), "no such folder: is not a directory");
 }
 
 TEST_CASE("config: rotary frequencies of the plain, linear and Llama 3 forms have the published values") {
-  auto config = model_config{};
-  config.head_dim = 8;
-  config.rope_theta = 10000;
-  auto plain = inverse_frequencies(config);
+  auto rope = rope_config{};
+  auto plain = inverse_frequencies(rope, 8, 100);
   for (auto i = 0; i < 4; ++i)
     CHECK_EQ(plain[i], doctest::Approx(std::pow(10.0, -i)));
-  config.scaling = {rope_scaling::form::linear, 4, 1, 4, 0};
-  CHECK_EQ(inverse_frequencies(config)[2], doctest::Approx(0.0025));
+  rope.scaling.kind = rope_scaling::form::linear;
+  rope.scaling.factor = 4;
+  CHECK_EQ(inverse_frequencies(rope, 8, 100)[2], doctest::Approx(0.0025));
   // 100 positions: wavelengths 6.3, 63, 628, 6283 make 15.9, 1.59, 0.159 and 0.0159 turns.
-  config.scaling = {rope_scaling::form::llama3, 8, 1, 4, 100};
-  auto scaled = inverse_frequencies(config);
+  rope.scaling = {rope_scaling::form::llama3, 8, 1, 4, 100, 32, 1, true, 1, {}};
+  auto scaled = inverse_frequencies(rope, 8, 100);
   auto smooth = (100 * 0.1 / (2 * 3.14159265358979) - 1) / 3;
   CHECK_EQ(scaled[0], doctest::Approx(1));
   CHECK_EQ(scaled[1], doctest::Approx(0.1 * ((1 - smooth) / 8 + smooth)));
   CHECK_EQ(scaled[2], doctest::Approx(0.01 / 8));
+}
+
+TEST_CASE("config: dynamic NTK and YaRN depend on the configured context, and not on any length") {
+  auto rope = rope_config{};
+  rope.scaling = {rope_scaling::form::dynamic, 2, 1, 4, 100, 32, 1, true, 1, {}};
+  CHECK_EQ(inverse_frequencies(rope, 8, 100)[1], doctest::Approx(0.1)); // not stretched at all
+  // Twice the length: the base grows by (2 × 2 - 1) ^ (8 / 6).
+  CHECK_EQ(inverse_frequencies(rope, 8, 200)[1], doctest::Approx(std::pow(10000 * std::pow(3.0, 8.0 / 6), -0.25)));
+  CHECK(rope_fields(rope, 100) != rope_fields(rope, 200));
+  // 1000 positions: pairs 0 to 3 turn 159, 15.9, 1.59 and 0.159 times; 32 turns are at index 0.70, one is at 2.2.
+  rope.scaling = {rope_scaling::form::yarn, 4, 1, 4, 1000, 32, 1, true, 1, {}};
+  auto scaled = inverse_frequencies(rope, 8, 4000);
+  CHECK_EQ(scaled[0], doctest::Approx(1));
+  CHECK_EQ(scaled[1], doctest::Approx(0.1 * (2.0 / 3 + 1.0 / 3 / 4)));
+  CHECK_EQ(scaled[2], doctest::Approx(0.01 * (1.0 / 3 + 2.0 / 3 / 4)));
+  CHECK_EQ(scaled[3], doctest::Approx(0.001 / 4));
+}
+
+TEST_CASE("config: windows follow the family's rules, and those that reach the whole context are none") {
+  auto windows = [](const char* name, std::string_view from, std::string_view to) {
+    return load_config(changed(name, "config.json", from, to)).windows;
+  };
+  using list = std::vector<uint32_t>;
+  CHECK_EQ(load_config(data_models() / "mistral-f32").windows, list{24, 24});
+  CHECK_EQ(windows("mistral-f32", "\"sliding_window\": 24", "\"sliding_window\": null"), list{});
+  CHECK_EQ(windows("mistral-f32", "\"sliding_window\": 24", "\"sliding_window\": 512"), list{});
+  CHECK_EQ(load_config(data_models() / "qwen2-bf16").windows, list{0, 0, 40});
+  CHECK_EQ(windows("qwen2-bf16", "\"use_sliding_window\": true", "\"use_sliding_window\": false"), list{});
+  CHECK_EQ(windows("qwen2-bf16", "\"sliding_window\": 40",
+                   R"("sliding_window": 40, "layer_types": ["sliding_attention", "full_attention", "full_attention"])"),
+           list{40, 0, 0});
+  auto wrong = changed("qwen2-bf16", "config.json", "\"sliding_window\": 40",
+                       R"("sliding_window": 40, "layer_types": ["sliding_attention"])");
+  check_contains(refused(errc::invalid_argument, [&] { load_config(wrong); }), "\"layer_types\"");
+  auto config = load_config(data_models() / "mistral-f32");
+  CHECK_EQ(config.attends_from(1, 23), 0);
+  CHECK_EQ(config.attends_from(1, 24), 1);
 }
 
 TEST_CASE("model: a tensor of another shape or type, and one that is missing, are refused by name") {
@@ -199,7 +240,7 @@ TEST_CASE("model: a tensor of another shape or type, and one that is missing, ar
     return refused(code, [&] { model::load(dir); });
   };
   check_contains(error(errc::invalid_argument, "\"intermediate_size\": 53", "\"intermediate_size\": 54"),
-                 "\"model.layers.0.mlp.gate_proj.weight\" has shape [53, 36]; config.json asks for [54, 36]");
+                 "\"model.layers.0.mlp.gate_proj.weight\" has shape [53, 36]; the configuration asks for [54, 36]");
   check_contains(error(errc::invalid_argument, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
                  "\"model.layers.2.input_layernorm.weight\" is missing");
   check_contains(error(errc::invalid_argument, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),

@@ -276,8 +276,10 @@ struct attention_fixture {
       }
     }
     q = random.floats(size_t{units} * head_dim);
-    for (auto u = 0u; u < units; ++u)
+    for (auto u = 0u; u < units; ++u) {
       lengths.push_back(u == 0 ? longest : random.from(1, longest));
+      starts.push_back(random.from(0, 1) == 0 ? 0 : random.from(0, lengths.back() - 1));
+    }
     k_bytes = head_bytes;
   }
 
@@ -290,10 +292,19 @@ struct attention_fixture {
       outputs.push_back(out.data() + size_t{u} * head_dim);
     }
     auto scratch = aligned_buffer<float>{attention_scratch_floats(head_dim)};
-    auto task = attention_task{queries.data(), outputs.data(), lengths.data() + first,
-                               count,          head_dim,       block_tokens,
-                               pool.data(),    2 * k_bytes,    0,
-                               k_bytes,        slots.data(),   scratch.data()};
+    auto task = attention_task{queries.data(),
+                               outputs.data(),
+                               starts.data() + first,
+                               lengths.data() + first,
+                               count,
+                               head_dim,
+                               block_tokens,
+                               pool.data(),
+                               2 * k_bytes,
+                               0,
+                               k_bytes,
+                               slots.data(),
+                               scratch.data()};
     (type == dtype::f32 ? table.attention_f32 : type == dtype::f16 ? table.attention_f16 : table.attention_bf16)(task);
     return out;
   }
@@ -306,6 +317,7 @@ struct attention_fixture {
   std::vector<std::byte> pool;
   std::vector<uint32_t> slots;
   std::vector<float> q;
+  std::vector<uint32_t> starts;
   std::vector<uint32_t> lengths;
 };
 

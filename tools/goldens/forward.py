@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The Llama forward pass in plain numpy, as an oracle: float32 arithmetic on the stored weights.
+"""The forward pass of the Llama family in plain numpy, as an oracle: float32 arithmetic on the stored weights.
 
 usage: forward.py MODEL_DIR PROMPT [COUNT]     prints the greedy continuation
 
@@ -24,22 +24,46 @@ ROUND = {None: lambda x: x,
 
 
 def inverse_frequencies(config, head_dim):
-    """RoPE: radians per position of each pair, [head_dim / 2], float64 (rounded when the angles are tabulated)."""
-    inv = float(config.get("rope_theta", 10000.0)) ** (-np.arange(0, head_dim, 2) / head_dim)
+    """RoPE: (radians per position of each pair [head_dim / 2], float64, rounded when the angles are tabulated; factor
+    of cosines and sines)"""
+    base, pair = float(config.get("rope_theta", 10000.0)), np.arange(0, head_dim, 2) / head_dim
     scaling = config.get("rope_scaling")
+    kind = scaling and scaling.get("rope_type", scaling.get("type"))
     if not scaling:
-        return inv
-    kind = scaling.get("rope_type", scaling.get("type"))
+        return base ** -pair, 1.0
+    factor, longest = scaling["factor"], config["max_position_embeddings"]
+    original = scaling.get("original_max_position_embeddings", longest)
     if kind == "linear":
-        return inv / scaling["factor"]
-    if kind != "llama3":
-        raise ValueError(f"rope_scaling {kind}: known are linear and llama3")
-    # Short waves stay, long ones are stretched by the factor, those between are blended by their number of turns
-    # within the original context.
-    turns = scaling["original_max_position_embeddings"] * inv / (2 * np.pi)
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    keep = np.clip((turns - low) / (high - low), 0, 1)
-    return inv * (keep + (1 - keep) / scaling["factor"])
+        return base ** -pair / factor, 1.0
+    if kind == "dynamic":
+        # The base that NTK-aware scaling has for a sequence of the greatest length, for every sequence.
+        stretch = factor * max(longest, original) / original - (factor - 1)
+        return (base * stretch ** (head_dim / (head_dim - 2))) ** -pair, 1.0
+    inv = base ** -pair
+    turns = original * inv / (2 * np.pi)  # of each pair over the original context
+    if kind == "llama3":
+        # Short waves stay, long ones are stretched by the factor, those between are blended by their number of turns.
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        keep = np.clip((turns - low) / (high - low), 0, 1)
+        return inv * (keep + (1 - keep) / factor), 1.0
+    if kind == "yarn":
+        # The same idea, blended over the index of the pair between those that turn beta_fast and beta_slow times.
+        index = lambda beta: head_dim / 2 * np.log(original / (2 * np.pi * beta)) / np.log(base)
+        low = max(np.floor(index(scaling.get("beta_fast", 32))), 0)
+        high = min(np.ceil(index(scaling.get("beta_slow", 1))), head_dim - 1)
+        keep = 1 - np.clip((np.arange(head_dim // 2) - low) / max(high - low, 0.001), 0, 1)
+        return inv * (keep + (1 - keep) / factor), scaling.get("attention_factor", 0.1 * np.log(factor) + 1)
+    raise ValueError(f"rope_scaling {kind}: known are linear, dynamic, llama3 and yarn")
+
+
+def attention_window(config, layer):
+    """How many tokens a token sees in the layer, itself included; None: all."""
+    window, kind = config.get("sliding_window"), config["model_type"]
+    if kind == "mistral":
+        return window
+    if kind.startswith("qwen") and config.get("use_sliding_window") and layer >= config["max_window_layers"]:
+        return window
+    return None
 
 
 def softmax(s):
@@ -58,7 +82,7 @@ class Sequence:
         self.heads = c["num_attention_heads"]
         self.kv_heads = c.get("num_key_value_heads", self.heads)
         self.head_dim = c.get("head_dim") or c["hidden_size"] // self.heads
-        self.inv = inverse_frequencies(c, self.head_dim)
+        self.inv, self.angle_scale = inverse_frequencies(c, self.head_dim)
         self.low = ROUND[round_to]
         self.keys = [np.zeros((0, self.kv_heads, self.head_dim), F) for _ in range(c["num_hidden_layers"])]
         self.values = list(self.keys)
@@ -69,7 +93,9 @@ class Sequence:
 
     def linear(self, x, name):
         """x [tokens, in] -> [tokens, out]"""
-        return self.low(x) @ self.weights[name].T
+        out = self.low(x) @ self.weights[name].T
+        bias = self.weights.get(name.replace(".weight", ".bias"))
+        return out if bias is None else out + bias
 
     def norm(self, x, name):
         mean = np.mean(x * x, axis=-1, keepdims=True, dtype=F)
@@ -78,7 +104,8 @@ class Sequence:
     def rotate(self, x, first):
         """RoPE in the half-split form: element i pairs with element i + head_dim / 2. x [tokens, heads, head_dim]"""
         angle = np.outer(np.arange(first, first + len(x)), self.inv)[:, None, :]
-        cos, sin = np.cos(angle).astype(F), np.sin(angle).astype(F)
+        cos, sin = (f(angle) * self.angle_scale for f in (np.cos, np.sin))
+        cos, sin = cos.astype(F), sin.astype(F)
         a, b = np.split(x, 2, axis=-1)
         return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
@@ -88,15 +115,19 @@ class Sequence:
         q = self.linear(x, p + "q_proj.weight").reshape(n, self.heads, self.head_dim)
         k = self.linear(x, p + "k_proj.weight").reshape(n, self.kv_heads, self.head_dim)
         v = self.linear(x, p + "v_proj.weight").reshape(n, self.kv_heads, self.head_dim)
+        if p + "q_norm.weight" in self.weights:
+            q, k = self.norm(q, p + "q_norm.weight"), self.norm(k, p + "k_norm.weight")
         q, k = self.low(self.rotate(q, first)), self.low(self.rotate(k, first))
         self.keys[layer] = keys = np.concatenate([self.keys[layer], k])
         self.values[layer] = values = np.concatenate([self.values[layer], self.low(v)])
-        future = np.arange(len(keys))[None, :] > first + np.arange(n)[:, None]
+        distance = first + np.arange(n)[:, None] - np.arange(len(keys))[None, :]
+        window = attention_window(self.config, layer) or len(keys)
+        hidden = (distance < 0) | (distance >= window)
         group = self.heads // self.kv_heads
         out = np.empty((n, self.heads, self.head_dim), F)
         for h in range(self.heads):
             score = q[:, h] @ keys[:, h // group].T * F(self.head_dim ** -0.5)
-            weight = softmax(np.where(future, F(-np.inf), score))
+            weight = softmax(np.where(hidden, F(-np.inf), score))
             out[:, h] = self.low(weight) @ values[:, h // group]
         return self.linear(out.reshape(n, -1), p + "o_proj.weight")
 

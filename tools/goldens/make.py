@@ -45,11 +45,16 @@ def config(hidden, layers, heads, kv_heads, ffn, vocab, dtype, **more):
             "eos_token_id": 2, "torch_dtype": {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[dtype], **more}
 
 
+def family(name):
+    return {"architectures": [name + "ForCausalLM"], "model_type": name.lower()}
+
+
 def shapes(c):
     """{tensor name: shape} in file order"""
     h, ffn, vocab = c["hidden_size"], c["intermediate_size"], c["vocab_size"]
     head_dim = c.get("head_dim", h // c["num_attention_heads"])
     q, kv = c["num_attention_heads"] * head_dim, c["num_key_value_heads"] * head_dim
+    kind = c["model_type"]
     out = {"model.embed_tokens.weight": (vocab, h)}
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
@@ -58,6 +63,11 @@ def shapes(c):
                     p + "self_attn.o_proj.weight": (h, q), p + "post_attention_layernorm.weight": (h,),
                     p + "mlp.gate_proj.weight": (ffn, h), p + "mlp.up_proj.weight": (ffn, h),
                     p + "mlp.down_proj.weight": (h, ffn)})
+        if kind == "qwen2":
+            out.update({p + "self_attn.q_proj.bias": (q,), p + "self_attn.k_proj.bias": (kv,),
+                        p + "self_attn.v_proj.bias": (kv,)})
+        if kind == "qwen3":
+            out.update({p + "self_attn.q_norm.weight": (head_dim,), p + "self_attn.k_norm.weight": (head_dim,)})
     out["model.norm.weight"] = (h,)
     if not c["tie_word_embeddings"]:
         out["lm_head.weight"] = (vocab, h)
@@ -68,6 +78,8 @@ def random_tensor(name, shape, seed):
     """Norms around 1. Matrices wide enough that attention is far from uniform and paths do not settle on one token;
     what makes logits is narrow, so that they stay near 1 and reduced precision near 1e-2."""
     normal = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())])).standard_normal(shape)
+    if name.endswith(".bias"):
+        return (0.5 * normal).astype(np.float32)
     if len(shape) == 1:
         return (1 + 0.1 * normal).astype(np.float32)
     width = {"embed_tokens": 0.5, "lm_head": 0.5, "q_proj": 1.5, "k_proj": 1.5}.get(name.split(".")[-2], 1.2)
@@ -113,7 +125,21 @@ def models():
                                             bos_token_id=size(byte) - 5, eos_token_id=[size(byte) - 4, size(byte) - 1]),
                               cases=["a riverboat, riverboats; miller's miller", "<|eot_id|>x<|begin_of_text|> y",
                                      "<|start_header_id|>user<|end_header_id|>\n\nThe river<|eot_id|>", "<|eot_id",
-                                     "\n \n  \n x", "  a   b    c", "HE'S WE'LL we'Re 'tis", [0xE6, 0x97], [0xC3]])}
+                                     "\n \n  \n x", "  a   b    c", "HE'S WE'LL we'Re 'tis", [0xE6, 0x97], [0xC3]]),
+        "mistral-f32": dict(dtype="F32", tokenizer=plain, template=LLAMA2, cases=[],
+                            config=config(32, 2, 4, 2, 44, size(plain), "F32", tie_word_embeddings=False,
+                                          sliding_window=24, **family("Mistral"),
+                                          rope_scaling={"type": "dynamic", "factor": 2.0,
+                                                        "original_max_position_embeddings": 64})),
+        "qwen2-bf16": dict(dtype="BF16", tokenizer=byte, template=CHATML, cases=[],
+                           config=config(64, 3, 4, 2, 96, size(byte), "BF16", **family("Qwen2"), sliding_window=40,
+                                         use_sliding_window=True, max_window_layers=2, bos_token_id=size(byte) - 5,
+                                         eos_token_id=size(byte) - 4)),
+        "qwen3-f32": dict(dtype="F32", tokenizer=byte, template=CHATML, cases=[],
+                          config=config(40, 2, 4, 2, 52, size(byte), "F32", head_dim=16, **family("Qwen3"),
+                                        sliding_window=None, bos_token_id=size(byte) - 5, eos_token_id=size(byte) - 4,
+                                        rope_scaling={"rope_type": "yarn", "factor": 4.0,
+                                                      "original_max_position_embeddings": 128}))}
 
 
 def tokenizer_config(m):
