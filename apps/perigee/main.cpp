@@ -46,6 +46,7 @@ int run(int argc, char** argv) {
   add_complete(app, chosen);
   add_bench(app, chosen);
   add_doctor(app, chosen);
+  add_sim(app, chosen);
   auto first = std::string{argc > 1 ? argv[1] : "-"};
   if (!first.starts_with('-')
       && app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == first; }).empty()) {
