@@ -4,8 +4,14 @@
 #include <caf/timespan.hpp>
 
 #include <chrono>
+#include <cstdint>
 
 namespace perigee {
+
+/// Cores count in ns.
+constexpr uint64_t to_ns(caf::timespan span) noexcept {
+  return static_cast<uint64_t>(span.count());
+}
 
 /// Timeouts of the protocol. None of them limits how long a request may wait in a queue: that is its deadline's part.
 struct timing {

@@ -11,6 +11,8 @@
 #include "actors/core/token_outbox.hpp"
 #include "actors/core/tombstones.hpp"
 #include "actors/core/transfer_messages.hpp"
+#include "actors/decode/decode_attempt.hpp"
+#include "actors/decode/inbound_transfers.hpp"
 #include "kernels/kv_layout.hpp"
 
 #include <map>
@@ -30,39 +32,8 @@ struct decode_options {
   bool keep_generated = true; ///< offer full generated blocks to the shards
 };
 
-/// One attempt at a decode instance: slots that prefill writes into, then one sequence per choice.
-struct decode_attempt {
-  enum class stage : uint8_t {
-    transfer, ///< slots are granted; writes may land
-    leaving,  ///< as before, but nobody wants it any more: waits for `quiesced` or a fence
-    running,
-  };
-
-  reserve job;
-  stage at = stage::transfer;
-  uint64_t deadline_ns = 0;
-  std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`
-  uint32_t index = 0;          ///< of the inbound transfer
-  uint32_t immediate = 0;
-  uint32_t arrived = 0;
-  std::optional<handed_over> announced;
-  bool fencing = false;
-  uint32_t open = 0; ///< sequences that have not ended
-  uint64_t tokens_max = 0;
-  std::optional<address> cancel_asked_by;
-};
-
-/// One choice being generated. The newest of `tokens` has no KV yet.
-struct decode_sequence {
-  ticket id;
-  uint32_t choice = 0;
-  std::vector<token_id> tokens;
-  std::vector<uint32_t> blocks;
-  bool in_step = false;
-  std::optional<finish_reason> ends_after_step; ///< ended from outside while a step had it
-};
-
-/// Everything a decode instance decides and remembers, without actor, clock or I/O.
+/// Everything a decode instance decides and remembers, without actor, clock or I/O. Ends and time stand in
+/// decode_core.cpp, everything up to the join in decode_handover.cpp, the batch in decode_steps.cpp.
 class decode_core {
 public:
   using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report>;
@@ -72,7 +43,7 @@ public:
 
   /// The transport actor's lane for immediates; before anything else.
   void use_lane(uint32_t lane) {
-    lane_ = lane;
+    inbound_.use_lane(lane);
   }
 
   void on(uint64_t now_ns, const peer_down& news);
@@ -121,18 +92,12 @@ private:
   void after(uint64_t now_ns);
   void send_tokens(uint64_t now_ns, uint64_t retry_ns);
   void send_report(uint64_t now_ns);
-  uint32_t take_index(const ticket& id);
 
   decode_options options_;
-  uint32_t lane_ = 0;
   block_pool pool_;
   std::map<ticket, attempt> attempts_;
   std::map<uint64_t, sequence> sequences_; // by order of joining: the oldest first
-  struct inbound {
-    std::optional<ticket> id;
-    uint32_t generation = 0;
-  };
-  std::vector<inbound> inbound_;            // by index
+  inbound_transfers inbound_;
   std::map<uint64_t, ticket> fences_;
   std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
   std::optional<uint64_t> step_;            // stream item in flight

@@ -11,12 +11,13 @@
 #include "actors/core/token_outbox.hpp"
 #include "actors/core/tombstones.hpp"
 #include "actors/core/transfer_messages.hpp"
+#include "actors/prefill/farewells.hpp"
+#include "actors/prefill/prefill_attempt.hpp"
 #include "kernels/kv_layout.hpp"
 
 #include <deque>
 #include <map>
 #include <optional>
-#include <set>
 #include <variant>
 #include <vector>
 
@@ -34,55 +35,8 @@ struct prefill_options {
   bool keep_generated = true; ///< offer full blocks to the shards
 };
 
-/// One attempt at a prefill instance, from job to release. Blocks and positions count from the start of the prompt.
-struct prefill_attempt {
-  enum class stage : uint8_t {
-    queued,    ///< has no slots yet
-    fetching,  ///< the store client reads the prefix
-    ready,     ///< waits for the stream
-    computing, ///< chunks run, or wait between chunks
-    computed,  ///< everything is computed and sampled; hand-over and publishing go on
-    closing,   ///< cancelled or failed: waits until nothing touches its slots
-  };
-  enum class grant : uint8_t { none, asked, redirecting, granted, joined };
-
-  prefill_job job;
-  stage at = stage::queued;
-  grant decode_side = grant::none;
-  bool decode_knows = false; ///< a `reserve` was sent to `job.decode`: it must hear of the end
-  uint64_t number = 0;       ///< local id for fetch and publish
-  uint64_t deadline_ns = 0;
-  std::vector<block_key> keys;
-  std::vector<uint32_t> slots;
-  uint32_t reused = 0;       ///< tokens not computed
-  uint32_t fetched = 0;      ///< blocks that came from shards
-  uint32_t submitted = 0;    ///< tokens whose KV is in the pool or being computed
-  std::vector<token_id> first_tokens;
-  bool finished_here = false; ///< every choice ended with its first token
-  bool announced = false;     ///< handed_over was sent
-  bool publishing = false;
-  bool fetching = false;
-  ec failure = ec::none; ///< why it is closing
-  bool tell_session = false;
-  std::optional<address> cancel_asked_by;
-  granted where;
-  struct write {
-    uint32_t block_first = 0;
-    uint32_t block_last = 0; ///< one past
-    std::optional<uint32_t> layer; ///< nothing for all layers
-  };
-  std::vector<write> pending; ///< computed, and not handed to the transport yet
-  std::set<uint64_t> moves;   ///< transfers in flight
-  std::set<uint64_t> work;    ///< stream items in flight
-  bool clean = true;          ///< no write ended in an error after which it may still land
-  uint32_t pieces = 0;
-  uint64_t bytes = 0;
-  uint64_t busy_ns = 0;
-  uint64_t retry_ns = 0;
-  uint32_t tries = 0;
-};
-
-/// Everything a prefill instance decides and remembers, without actor, clock or I/O.
+/// Everything a prefill instance decides and remembers, without actor, clock or I/O. Jobs, ends and time stand in
+/// prefill_core.cpp, prefix and chunks in prefill_compute.cpp, the decode side in prefill_handover.cpp.
 class prefill_core {
 public:
   using messages = outbox<job_ack, job_failed, reserve, redirect, handed_over, quiesced, cancelled, token_batch, report>;
@@ -123,6 +77,8 @@ public:
 
 private:
   using attempt = prefill_attempt;
+  using stage = attempt::stage;
+  using grant = attempt::grant;
 
   attempt* find(const ticket& id);
   attempt* find_number(uint64_t number);
@@ -131,7 +87,7 @@ private:
   bool waits_for_sibling(const attempt& next) const;
   void start_fetch(attempt& next, uint64_t now_ns);
   void start_compute(uint64_t now_ns);
-  void run_chunk(attempt& next);
+  void run_chunk(attempt& next, uint64_t now_ns);
   void ask_decode(attempt& next, uint64_t now_ns);
   void ask_redirect(attempt& next, uint64_t now_ns);
   void push_writes(attempt& next);
@@ -157,13 +113,7 @@ private:
     uint64_t since_ns = 0;
   };
   std::map<uint64_t, work_item> by_work_;
-  /// Attempts that are gone here, and whose decode instance has not confirmed it yet.
-  struct farewell {
-    address decode;
-    bool clean = true;
-    uint64_t retry_ns = 0;
-  };
-  std::map<ticket, farewell> farewells_;
+  farewells farewells_;
   tombstones over_;
   token_outbox tokens_;
   reporter reporter_;

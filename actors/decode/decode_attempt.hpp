@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/handover_messages.hpp"
+
+#include <optional>
+#include <vector>
+
+namespace perigee {
+
+/// One attempt at a decode instance: slots that prefill writes into, then one sequence per choice.
+struct decode_attempt {
+  enum class stage : uint8_t {
+    transfer, ///< slots are granted; writes may land
+    leaving,  ///< as before, but nobody wants it any more: waits for `quiesced` or a fence
+    running,
+  };
+
+  reserve job;
+  stage at = stage::transfer;
+  uint64_t deadline_ns = 0;
+  std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`
+  uint32_t immediate = 0;      ///< of the inbound transfer
+  uint32_t arrived = 0;
+  std::optional<handed_over> announced;
+  bool fencing = false;
+  uint32_t open = 0; ///< sequences that have not ended
+  uint64_t tokens_max = 0;
+  std::optional<address> cancel_asked_by;
+};
+
+/// One choice being generated. The newest of `tokens` has no KV yet.
+struct decode_sequence {
+  ticket id;
+  uint32_t choice = 0;
+  std::vector<token_id> tokens;
+  std::vector<uint32_t> blocks;
+  bool in_step = false;
+  std::optional<finish_reason> ends_after_step; ///< ended from outside while a step had it
+};
+
+} // namespace perigee

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/core/marker.hpp"
+#include "actors/decode/decode_core.hpp"
+
+#include <cassert>
+#include <utility>
+
+namespace perigee {
+
+void decode_core::on(uint64_t now_ns, const reserve& request) {
+  auto refuse = [&](ec reason) { out.to(request.from, refused{options_.self, request.id, request.revision, reason}); };
+  auto grant = [&](const attempt& at) {
+    out.to(request.from, granted{options_.self, request.id, options_.region, at.slots, at.immediate});
+  };
+  if (auto* known = find(request.id)) {
+    if (known->at == stage::transfer && known->job.from == request.from)
+      grant(*known);
+    else if (known->at == stage::leaving)
+      refuse(ec::stale);
+    return;
+  }
+  if (over_.covers(request.id)) {
+    marker("decode: stale reserve");
+    return refuse(ec::stale);
+  }
+  for (auto lower = attempts_.lower_bound({request.id.request, 0});
+       lower != attempts_.end() && lower->first < request.id;) {
+    auto id = (lower++)->first;
+    marker("decode: higher attempt");
+    stop_attempt(now_ns, id, finish_reason::failed);
+  }
+  auto need = options_.layout.blocks_for(request.tokens.size());
+  auto room = pool_.count(slot_state::free);
+  // Every running sequence may need its next block before this one joins.
+  if (need == 0 || request.gen.choices.empty() || room < need + sequences_.size() || inbound_.full()) {
+    marker("decode: refused");
+    return refuse(ec::out_of_blocks);
+  }
+  auto& fresh = attempts_[request.id];
+  fresh.job = request;
+  fresh.deadline_ns = now_ns + request.deadline_ns;
+  fresh.slots = *pool_.take(need, slot_state::transfer);
+  fresh.immediate = inbound_.open(request.id);
+  fresh.tokens_max = request.tokens.size();
+  grant(fresh);
+}
+
+void decode_core::on(uint64_t now_ns, const arrived& news) {
+  auto id = inbound_.find(news.immediate);
+  if (!id) {
+    marker("decode: late write");
+    return;
+  }
+  ++attempts_.at(*id).arrived;
+  try_join(now_ns, *id);
+}
+
+void decode_core::on(uint64_t now_ns, const handed_over& news) {
+  auto* known = find(news.id);
+  if (joined_.covers(news.id) && (!known || known->at == stage::running)) {
+    out.to(news.from, joined{options_.self, news.id});
+    return;
+  }
+  if (!known || known->at != stage::transfer || known->job.from != news.from
+      || news.first_tokens.size() != known->job.gen.choices.size()) {
+    out.to(news.from, refused{options_.self, news.id, known ? known->job.revision : 0, ec::stale});
+    return;
+  }
+  known->announced = news;
+  try_join(now_ns, news.id);
+}
+
+void decode_core::try_join(uint64_t now_ns, const ticket& id) {
+  auto& at = attempts_.at(id);
+  if (at.at != stage::transfer || !at.announced)
+    return;
+  if (at.arrived < at.announced->pieces) {
+    marker("decode: announced before arrived");
+    return;
+  }
+  at.at = stage::running;
+  inbound_.close(at.immediate);
+  joined_.bury(id);
+  auto slots = std::exchange(at.slots, {});
+  for (auto slot : slots)
+    pool_.to_live(slot);
+  out.to(at.job.from, joined{options_.self, id});
+  fork(at, std::move(slots));
+  after(now_ns);
+}
+
+/// One sequence per choice: full blocks of the prompt are shared, its partial tail is copied.
+void decode_core::fork(attempt& owner, std::vector<uint32_t> slots) {
+  const auto& job = owner.job;
+  auto id = job.id;
+  auto copies = kernels::copy_work{};
+  auto shared = job.tokens.size() / options_.layout.block_tokens;
+  auto ended = std::vector<std::pair<uint64_t, finish_reason>>{};
+  owner.open = static_cast<uint32_t>(job.gen.choices.size());
+  for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
+    const auto& choice = job.gen.choices[i];
+    auto order = ++orders_;
+    auto& fresh = sequences_[order];
+    fresh.id = id;
+    fresh.choice = choice.choice;
+    fresh.tokens = job.tokens;
+    fresh.tokens.push_back(owner.announced->first_tokens[i]);
+    fresh.blocks = slots;
+    auto torn = false;
+    if (i > 0) {
+      for (auto block = size_t{0}; block < shared; ++block)
+        pool_.add_ref(slots[block]);
+      fresh.blocks.resize(shared);
+      if (slots.size() > shared) {
+        if (auto own = pool_.take(1, slot_state::live)) {
+          fresh.blocks.push_back(own->front());
+          copies.slots.emplace_back(slots[shared], own->front());
+        } else {
+          torn = true;
+        }
+      }
+    }
+    tokens_.open(id, choice.choice, job.session, choice.generated, owner.announced->reused);
+    tokens_.push(id, choice.choice, owner.announced->first_tokens[i]);
+    auto finish = job.gen.finish_after(fresh.tokens.back(), choice.generated + 1);
+    if (torn)
+      ended.emplace_back(order, finish_reason::preempted);
+    else if (finish != finish_reason::none)
+      ended.emplace_back(order, finish);
+  }
+  if (!copies.slots.empty()) {
+    marker("decode: forked");
+    copies.id = ++numbers_;
+    copies_[copies.id] = 0;
+    local.push_back(run_copy{std::move(copies)}); // Runs before the next step, because the stream keeps the order.
+  }
+  for (auto [order, finish] : ended)
+    end_sequence(order, finish, false);
+}
+
+void decode_core::on(uint64_t now_ns, const quiesced& news) {
+  out.to(news.from, quiesced_ack{options_.self, news.id});
+  auto* known = find(news.id);
+  over_.bury(news.id);
+  if (!known || known->at == stage::running || known->job.from != news.from)
+    return;
+  leave(now_ns, *known);
+  if (!news.clean)
+    fence(*known);
+  else if (!known->fencing)
+    free_transfer(news.id);
+  after(now_ns);
+}
+
+/// Nobody wants it any more, but its slots stay until no write can land.
+void decode_core::leave(uint64_t, attempt& unwanted) {
+  if (unwanted.at == stage::leaving)
+    return;
+  unwanted.at = stage::leaving;
+  reporter_.ended({unwanted.job.id, unwanted.tokens_max, unwanted.job.placement});
+  if (unwanted.cancel_asked_by)
+    out.to(*unwanted.cancel_asked_by, cancelled{options_.self, unwanted.job.id});
+}
+
+void decode_core::fence(attempt& written) {
+  if (written.fencing)
+    return;
+  written.fencing = true;
+  auto number = ++numbers_;
+  fences_[number] = written.job.id;
+  local.push_back(fence_node{number, written.job.from});
+}
+
+void decode_core::on(uint64_t now_ns, const node_fenced& news) {
+  auto at = fences_.find(news.id);
+  if (at == fences_.end())
+    return;
+  marker("decode: writer fenced");
+  auto id = at->second;
+  fences_.erase(at);
+  free_transfer(id);
+  after(now_ns);
+}
+
+void decode_core::free_transfer(const ticket& id) {
+  auto& at = attempts_.at(id);
+  assert(at.at == stage::leaving);
+  for (auto slot : at.slots)
+    pool_.free(slot);
+  inbound_.close(at.immediate);
+  over_.bury(id);
+  attempts_.erase(id);
+}
+
+} // namespace perigee

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/core/marker.hpp"
+#include "actors/decode/decode_core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace perigee {
+
+/// Makes room for the newest token of a sequence; preempts the youngest ones if it must. Returns whether it can run.
+bool decode_core::ensure_block(uint64_t order) {
+  while (true) {
+    auto& at = sequences_.at(order);
+    if (at.blocks.size() * options_.layout.block_tokens >= at.tokens.size())
+      return true;
+    if (auto slot = pool_.take(1, slot_state::live)) {
+      at.blocks.push_back(slot->front());
+      return true;
+    }
+    if (!publishing_.empty())
+      return false; // Blocks come free when the shards have them; until then nobody else has to go.
+    auto youngest = sequences_.rbegin()->first;
+    if (youngest != order) {
+      marker("decode: preempted");
+      end_sequence(youngest, finish_reason::preempted, true);
+      continue;
+    }
+    if (sequences_.size() > 1) {
+      marker("decode: preempted itself");
+      end_sequence(order, finish_reason::preempted, true);
+      return false;
+    }
+    if (pool_.count(slot_state::transfer) == 0) {
+      marker("decode: pool too small");
+      end_sequence(order, finish_reason::length, false);
+    }
+    return false;
+  }
+}
+
+void decode_core::step(uint64_t now_ns) {
+  if (step_ || device_broken_)
+    return;
+  auto work = kernels::decode_work{};
+  step_rows_.clear();
+  step_context_ = 0;
+  auto orders = std::vector<uint64_t>{};
+  for (const auto& [order, at] : sequences_)
+    orders.push_back(order);
+  for (auto order : orders) {
+    if (work.rows.size() >= options_.batch_max)
+      break;
+    if (!sequences_.contains(order) || !ensure_block(order))
+      continue;
+    auto& at = sequences_.at(order);
+    const auto& gen = attempts_.at(at.id).job.gen;
+    auto row = kernels::decode_row{};
+    row.token = at.tokens.back();
+    row.position = static_cast<uint32_t>(at.tokens.size() - 1);
+    row.blocks = at.blocks;
+    row.sample = {gen.sampling, at.choice, static_cast<uint32_t>(at.tokens.size()) - gen.prompt_tokens,
+                  gen.prompt_tokens, {}};
+    if (gen.sampling.needs_history())
+      row.sample.history = at.tokens;
+    step_context_ += at.tokens.size();
+    work.rows.push_back(std::move(row));
+    step_rows_.push_back(order);
+  }
+  // A later row may have preempted an earlier one's younger sibling, never a row of this step: rows go oldest first.
+  if (work.rows.empty())
+    return;
+  for (auto order : step_rows_)
+    sequences_.at(order).in_step = true;
+  work.id = ++numbers_;
+  step_ = work.id;
+  step_since_ns_ = now_ns;
+  local.push_back(run_decode{std::move(work)});
+}
+
+void decode_core::on(uint64_t now_ns, const work_done& answer) {
+  if (copies_.erase(answer.result.id) > 0) {
+    device_broken_ |= !answer.result.outcome.ok();
+    return after(now_ns);
+  }
+  if (step_ != answer.result.id)
+    return;
+  step_.reset();
+  finish_step(now_ns, answer.result);
+  after(now_ns);
+}
+
+void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
+  auto rows = std::exchange(step_rows_, {});
+  if (result.outcome.ok())
+    reporter_.sample(step_sample{static_cast<uint32_t>(rows.size()), step_context_, result.busy_ns});
+  else
+    device_broken_ |= result.outcome.code == errc::io_error;
+  for (auto i = size_t{0}; i < rows.size(); ++i) {
+    auto& at = sequences_.at(rows[i]);
+    at.in_step = false;
+    if (at.ends_after_step) {
+      end_sequence(rows[i], *at.ends_after_step, false);
+      continue;
+    }
+    if (!result.outcome.ok()) {
+      marker("decode: device error");
+      end_sequence(rows[i], finish_reason::failed, false);
+      continue;
+    }
+    auto token = result.tokens.at(i);
+    at.tokens.push_back(token);
+    auto& owner = attempts_.at(at.id);
+    owner.tokens_max = std::max<uint64_t>(owner.tokens_max, at.tokens.size());
+    tokens_.push(at.id, at.choice, token);
+    auto generated = static_cast<uint32_t>(at.tokens.size()) - owner.job.gen.prompt_tokens;
+    auto finish = owner.job.gen.finish_after(token, generated);
+    if (finish != finish_reason::none)
+      end_sequence(rows[i], finish, true);
+  }
+}
+
+} // namespace perigee

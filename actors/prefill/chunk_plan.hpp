@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/kv_layout.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace perigee {
+
+/// One piece of a prompt that the device computes at once.
+struct prompt_chunk {
+  uint32_t start = 0;       ///< first token
+  uint32_t end = 0;         ///< one past the last token
+  uint32_t block_first = 0; ///< first block it writes to
+  uint32_t block_last = 0;  ///< one past
+  bool last = false;        ///< ends with the prompt: the first tokens are sampled from it
+};
+
+/// `wanted` rounded down to whole blocks, at least one.
+constexpr uint32_t whole_blocks(uint32_t wanted, uint32_t block_tokens) noexcept {
+  return std::max(block_tokens, wanted / block_tokens * block_tokens);
+}
+
+/// The chunk after `start` tokens of a prompt of `total` tokens (`start < total`). Every chunk but the last ends with a
+/// block, so that no block is written to by two chunks, whatever `start` is. `chunk_tokens` is at least one block.
+inline prompt_chunk next_chunk(uint32_t start, uint32_t total, uint32_t chunk_tokens,
+                               const kernels::kv_layout& layout) {
+  auto block = layout.block_tokens;
+  auto end = start + chunk_tokens < total ? (start + chunk_tokens) / block * block : total;
+  return {start, end, start / block, layout.blocks_for(end), end == total};
+}
+
+} // namespace perigee

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/handover_messages.hpp"
+
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace perigee {
+
+/// One attempt at a prefill instance, from job to release. Blocks and positions count from the start of the prompt.
+struct prefill_attempt {
+  enum class stage : uint8_t {
+    queued,    ///< has no slots yet
+    fetching,  ///< the store client reads the prefix
+    ready,     ///< waits for the stream
+    computing, ///< chunks run, or wait between chunks
+    computed,  ///< everything is computed and sampled; hand-over and publishing go on
+    closing,   ///< cancelled or failed: waits until nothing touches its slots
+  };
+  enum class grant : uint8_t { none, asked, redirecting, granted, joined };
+
+  prefill_job job;
+  stage at = stage::queued;
+  grant decode_side = grant::none;
+  bool decode_knows = false; ///< a `reserve` was sent to `job.decode`: it must hear of the end
+  uint64_t number = 0;       ///< local id for fetch and publish
+  uint64_t deadline_ns = 0;
+  std::vector<block_key> keys;
+  std::vector<uint32_t> slots;
+  uint32_t reused = 0;       ///< tokens not computed
+  uint32_t fetched = 0;      ///< blocks that came from shards
+  uint32_t submitted = 0;    ///< tokens whose KV is in the pool or being computed
+  std::vector<token_id> first_tokens;
+  bool finished_here = false; ///< every choice ended with its first token
+  bool announced = false;     ///< handed_over was sent
+  bool publishing = false;
+  bool fetching = false;
+  ec failure = ec::none; ///< why it is closing
+  bool tell_session = false;
+  std::optional<address> cancel_asked_by;
+  granted where;
+  struct write {
+    uint32_t block_first = 0;
+    uint32_t block_last = 0; ///< one past
+    std::optional<uint32_t> layer; ///< nothing for all layers
+  };
+  std::vector<write> pending; ///< computed, and not handed to the transport yet
+  std::set<uint64_t> moves;   ///< transfers in flight
+  std::set<uint64_t> work;    ///< stream items in flight
+  bool clean = true;          ///< no write ended in an error after which it may still land
+  uint32_t pieces = 0;
+  uint64_t bytes = 0;
+  uint64_t busy_ns = 0;
+  uint64_t retry_ns = 0;
+  uint32_t tries = 0;
+
+  /// Its numbers at the store client.
+  uint64_t fetch_id() const noexcept {
+    return number * 2;
+  }
+  uint64_t publish_id() const noexcept {
+    return number * 2 + 1;
+  }
+  static uint64_t number_of(uint64_t store_id) noexcept {
+    return store_id / 2;
+  }
+};
+
+} // namespace perigee

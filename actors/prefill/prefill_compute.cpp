@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/core/marker.hpp"
+#include "actors/prefill/chunk_plan.hpp"
+#include "actors/prefill/prefill_core.hpp"
+#include "actors/prefill/prefix_plan.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace perigee {
+
+namespace {
+
+constexpr auto stream_items_max = 2u; // one runs, the next waits: the device never idles between chunks
+
+} // namespace
+
+// -- prefix -----------------------------------------------------------------------------------------------------------
+
+void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
+  auto plan = plan_fetch(next.job.prefix, static_cast<uint32_t>(next.keys.size()), local_shard_);
+  if (plan.blocks == 0) {
+    next.at = stage::ready;
+    return;
+  }
+  next.at = stage::fetching;
+  next.fetching = true;
+  // What cannot be had in the time of a transfer or two is computed: a silent peer must not hold the queue until the
+  // request's deadline.
+  auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
+  local.push_back(fetch{next.fetch_id(),
+                        {next.keys.begin(), next.keys.begin() + plan.blocks},
+                        {next.slots.begin(), next.slots.begin() + plan.blocks},
+                        std::move(plan.segments),
+                        std::min(left_ns, 2 * to_ns(options_.times.transfer))});
+}
+
+void prefill_core::on(uint64_t now_ns, const fetched& answer) {
+  auto* next = find_number(attempt::number_of(answer.id));
+  if (!next || !next->fetching)
+    return;
+  next->fetching = false;
+  if (next->at == stage::closing)
+    return finish_if_quiet(now_ns, ticket{next->job.id});
+  auto tokens = static_cast<uint32_t>(next->job.tokens.size());
+  next->fetched = answer.blocks;
+  next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
+  next->submitted = next->reused;
+  next->at = stage::ready;
+  if (next->reused == tokens - 1 && tokens > 1)
+    marker("prefill: whole prompt cached");
+  advance(now_ns);
+}
+
+// -- compute ----------------------------------------------------------------------------------------------------------
+
+void prefill_core::start_compute(uint64_t now_ns) {
+  while (by_work_.size() < stream_items_max) {
+    auto runnable = [&](const ticket& id) {
+      const auto& at = attempts_.at(id);
+      return at.at == stage::ready || (at.at == stage::computing && at.submitted < at.job.tokens.size());
+    };
+    auto id = std::find_if(queue_.begin(), queue_.end(), runnable);
+    if (id == queue_.end())
+      return;
+    auto& next = attempts_.at(*id);
+    if (next.at == stage::ready) {
+      next.at = stage::computing;
+      if (auto blocks = next.submitted / options_.layout.block_tokens; blocks > 0)
+        next.pending.push_back({0, blocks, std::nullopt});
+      ask_decode(next, now_ns);
+    }
+    run_chunk(next, now_ns);
+  }
+}
+
+void prefill_core::run_chunk(attempt& next, uint64_t now_ns) {
+  const auto& layout = options_.layout;
+  auto chunk = next_chunk(next.submitted, static_cast<uint32_t>(next.job.tokens.size()), options_.chunk_tokens, layout);
+  auto work = kernels::prefill_work{};
+  work.id = ++numbers_;
+  work.start = chunk.start;
+  work.tokens.assign(next.job.tokens.begin() + chunk.start, next.job.tokens.begin() + chunk.end);
+  work.blocks.assign(next.slots.begin(), next.slots.begin() + chunk.block_last);
+  if (chunk.last) {
+    const auto& gen = next.job.gen;
+    for (const auto& choice : gen.choices) {
+      auto sample = kernels::sample_request{gen.sampling, choice.choice, choice.generated, gen.prompt_tokens, {}};
+      if (gen.sampling.needs_history())
+        sample.history = next.job.tokens;
+      work.samples.push_back(std::move(sample));
+    }
+  }
+  next.submitted = chunk.end;
+  next.work.insert(work.id);
+  by_work_[work.id] = {next.job.id, chunk.block_first, chunk.block_last, chunk.last, now_ns};
+  local.push_back(run_prefill{std::move(work)});
+}
+
+void prefill_core::on(uint64_t, const layer_done& progress) {
+  auto item = by_work_.find(progress.id);
+  if (item == by_work_.end())
+    return;
+  auto* next = find(item->second.id);
+  if (!next || next->at == stage::closing)
+    return;
+  next->pending.push_back({item->second.block_first, item->second.block_last, progress.layer});
+  push_writes(*next);
+}
+
+void prefill_core::on(uint64_t now_ns, const work_done& answer) {
+  auto item = by_work_.find(answer.result.id);
+  if (item == by_work_.end())
+    return;
+  auto done = item->second;
+  by_work_.erase(item);
+  auto* next = find(done.id);
+  assert(next);
+  next->work.erase(answer.result.id);
+  next->busy_ns += answer.result.busy_ns;
+  if (next->at == stage::closing) {
+    finish_if_quiet(now_ns, done.id);
+  } else if (!answer.result.outcome.ok()) {
+    marker("prefill: device error");
+    device_broken_ |= answer.result.outcome.code == errc::io_error;
+    close(now_ns, *next, ec::instance_failed, true);
+  } else if (done.last) {
+    computed(now_ns, *next, answer.result);
+  }
+  advance(now_ns);
+}
+
+void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_result& result) {
+  const auto& job = next.job;
+  assert(result.tokens.size() == job.gen.choices.size());
+  auto id = job.id;
+  next.at = stage::computed;
+  next.first_tokens = result.tokens;
+  std::erase(queue_, id);
+  reporter_.sample(prefill_sample{static_cast<uint32_t>(job.tokens.size()), next.reused, next.busy_ns});
+  next.finished_here = true;
+  for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
+    const auto& choice = job.gen.choices[i];
+    tokens_.open(id, choice.choice, job.from, choice.generated, next.reused);
+    tokens_.push(id, choice.choice, result.tokens[i]);
+    auto finish = job.gen.finish_after(result.tokens[i], choice.generated + 1);
+    if (finish == finish_reason::none)
+      next.finished_here = false;
+    else
+      tokens_.finish(id, choice.choice, finish);
+  }
+  send_tokens(now_ns, UINT64_MAX);
+  offer(next);
+  if (next.finished_here) {
+    marker("prefill: ended with the first token");
+    next.pending.clear();
+  }
+  announce(next, now_ns);
+  finish_if_quiet(now_ns, id);
+}
+
+/// Gives the full blocks to the shards; they stay unchanged here until the store client says `published`.
+void prefill_core::offer(attempt& next) {
+  auto first = first_to_offer(next.job.prefix, next.fetched, local_shard_);
+  auto last = static_cast<uint32_t>(next.keys.size());
+  if (!options_.keep_generated || first >= last)
+    return;
+  next.publishing = true;
+  local.push_back(publish{next.publish_id(), {next.keys.begin() + first, next.keys.end()},
+                          {next.slots.begin() + first, next.slots.begin() + last}});
+}
+
+void prefill_core::on(uint64_t now_ns, const published& answer) {
+  auto* next = find_number(attempt::number_of(answer.id));
+  if (!next || !next->publishing)
+    return;
+  next->publishing = false;
+  finish_if_quiet(now_ns, ticket{next->job.id});
+  advance(now_ns);
+}
+
+} // namespace perigee

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/core/marker.hpp"
+#include "actors/prefill/prefill_core.hpp"
+
+#include <cassert>
+#include <utility>
+
+namespace perigee {
+
+void prefill_core::ask_decode(attempt& next, uint64_t now_ns) {
+  const auto& job = next.job;
+  next.decode_side = grant::asked;
+  next.decode_knows = true;
+  next.retry_ns = now_ns + to_ns(options_.times.retry);
+  ++next.tries;
+  out.to(job.decode, reserve{options_.self, job.id, job.term, job.revision, job.placement, job.from, job.tokens,
+                             job.root, job.gen, next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0});
+}
+
+void prefill_core::ask_redirect(attempt& next, uint64_t now_ns) {
+  next.retry_ns = now_ns + to_ns(options_.times.retry);
+  ++next.tries;
+  if (reporter_.conductor())
+    out.to(*reporter_.conductor(), redirect{options_.self, next.job.id, next.job.revision});
+}
+
+void prefill_core::on(uint64_t now_ns, const granted& answer) {
+  auto* next = find(answer.id);
+  if (!next || next->at == stage::closing || next->decode_side != grant::asked || answer.from != next->job.decode)
+    return;
+  if (answer.slots.size() != next->slots.size())
+    return close(now_ns, *next, ec::instance_failed, true);
+  next->decode_side = grant::granted;
+  next->where = answer;
+  next->tries = 0;
+  push_writes(*next);
+  announce(*next, now_ns);
+}
+
+void prefill_core::on(uint64_t now_ns, const refused& answer) {
+  auto* next = find(answer.id);
+  if (!next || next->at == stage::closing || answer.from != next->job.decode || answer.revision != next->job.revision)
+    return;
+  marker("prefill: decode refused");
+  if (next->decode_side == grant::asked && answer.reason == ec::out_of_blocks && !next->finished_here) {
+    next->decode_knows = false;
+    next->decode_side = grant::redirecting;
+    next->tries = 0;
+    return ask_redirect(*next, now_ns);
+  }
+  if (next->finished_here || next->decode_side == grant::joined)
+    return;
+  close(now_ns, *next, ec::peer_lost, true);
+}
+
+void prefill_core::on(uint64_t now_ns, const redirected& answer) {
+  auto* next = find(answer.id);
+  if (!next || next->decode_side != grant::redirecting || next->at == stage::closing)
+    return;
+  next->tries = 0;
+  if (answer.reason == ec::out_of_blocks)
+    return; // What is computed stays computed: asked again at the next retry.
+  if (answer.reason != ec::none)
+    return close(now_ns, *next, answer.reason, true);
+  if (answer.revision <= next->job.revision)
+    return;
+  marker("prefill: redirected");
+  auto elsewhere = answer.decode != next->job.decode;
+  next->job.revision = answer.revision;
+  next->job.decode = answer.decode;
+  next->decode_side = grant::asked;
+  if (elsewhere)
+    ask_decode(*next, now_ns);
+  else
+    next->retry_ns = now_ns + to_ns(options_.times.retry); // It has just refused.
+}
+
+void prefill_core::push_writes(attempt& next) {
+  if (next.decode_side != grant::granted || next.finished_here)
+    return;
+  const auto& layout = options_.layout;
+  for (const auto& write : std::exchange(next.pending, {})) {
+    auto move = move_blocks{};
+    move.id = ++numbers_;
+    move.peer = next.where.from;
+    move.local = options_.region;
+    move.remote = next.where.region;
+    move.immediate = next.where.immediate;
+    move.deadline_ns = to_ns(options_.times.transfer);
+    auto bytes = write.layer ? layout.layer_bytes : layout.block_bytes();
+    for (auto block = write.block_first; block < write.block_last; ++block)
+      move.pieces.push_back({layout.offset(next.slots[block], write.layer.value_or(0)),
+                             layout.offset(next.where.slots[block], write.layer.value_or(0)), bytes});
+    next.bytes += bytes * move.pieces.size();
+    ++next.pieces;
+    next.moves.insert(move.id);
+    by_move_[move.id] = next.job.id;
+    local.push_back(std::move(move));
+  }
+}
+
+void prefill_core::on(uint64_t now_ns, const moved& answer) {
+  auto at = by_move_.find(answer.id);
+  if (at == by_move_.end())
+    return;
+  auto id = at->second;
+  by_move_.erase(at);
+  auto* next = find(id);
+  assert(next);
+  next->moves.erase(answer.id);
+  if (!answer.outcome.ok()) {
+    if (answer.outcome.code == errc::peer_lost || answer.outcome.code == errc::timed_out)
+      next->clean = false;
+    if (next->at != stage::closing && next->decode_side != grant::joined) {
+      marker("prefill: write failed");
+      close(now_ns, *next, ec::peer_lost, true);
+      return advance(now_ns);
+    }
+  }
+  finish_if_quiet(now_ns, id);
+  advance(now_ns);
+}
+
+void prefill_core::announce(attempt& next, uint64_t now_ns) {
+  if (next.at != stage::computed || next.finished_here || next.decode_side != grant::granted || !next.pending.empty())
+    return;
+  next.announced = true;
+  next.retry_ns = now_ns + to_ns(options_.times.retry);
+  out.to(next.where.from,
+         handed_over{options_.self, next.job.id, next.first_tokens, next.pieces, next.bytes, next.reused});
+}
+
+void prefill_core::on(uint64_t now_ns, const joined& answer) {
+  auto* next = find(answer.id);
+  if (!next || answer.from != next->job.decode || next->at != stage::computed || !next->announced)
+    return;
+  next->decode_side = grant::joined;
+  tokens_.drop_unfinished(answer.id);
+  finish_if_quiet(now_ns, answer.id);
+  advance(now_ns);
+}
+
+void prefill_core::on(uint64_t, const quiesced_ack& answer) {
+  farewells_.on(answer);
+}
+
+} // namespace perigee
