@@ -12,10 +12,6 @@ namespace {
 
 constexpr auto job_tries_max = 12u;
 
-uint64_t ns(caf::timespan span) {
-  return static_cast<uint64_t>(span.count());
-}
-
 /// SplitMix64 (Steele, Lea, Flood 2014): good enough to tell requests apart, and the same everywhere.
 uint64_t next_random(uint64_t& state) {
   auto z = state += 0x9e3779b97f4a7c15;
@@ -47,13 +43,11 @@ void session_core::on(uint64_t now_ns, const open_request& request) {
   fresh.spec = request;
   if (!request.seeded)
     fresh.spec.sampling.seed = next_random(random_);
-  fresh.deadline_ns = now_ns + (request.deadline_ns ? request.deadline_ns : ns(options_.times.request));
+  fresh.deadline_ns = now_ns + (request.deadline_ns ? request.deadline_ns : to_ns(options_.times.request));
   fresh.root = root_key(options_.fingerprint, request.tenant);
   auto all = std::vector<uint32_t>{};
   for (auto i = 0u; i < request.choices; ++i) {
-    auto& choice = fresh.choices.emplace_back();
-    choice.decoder = options_.decoder(request.prompt);
-    choice.stops = stop_matcher{request.stop};
+    fresh.choices.emplace_back(options_.decoder(request.prompt), request.stop);
     all.push_back(i);
   }
   ++totals_.requests;
@@ -100,7 +94,7 @@ session_core::branch_map::iterator session_core::find(const ticket& id) {
 std::vector<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
   auto tokens = request.spec.prompt;
   // Several choices share a branch only while none of them has tokens.
-  const auto& generated = request.choices[part.choices.front()].order.tokens();
+  const auto& generated = request.choices[part.choices.front()].tokens();
   tokens.insert(tokens.end(), generated.begin(), generated.end());
   return tokens;
 }
@@ -131,7 +125,7 @@ void session_core::open_branch(uint64_t now_ns, uint64_t client, std::vector<uin
 }
 
 void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
-  part.retry_ns = now_ns + ns(options_.times.retry);
+  part.retry_ns = now_ns + to_ns(options_.times.retry);
   if (!conductor_)
     return;
   const auto& request = requests_.at(part.client);
@@ -151,7 +145,7 @@ void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
 }
 
 void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
-  part.retry_ns = now_ns + ns(options_.times.retry);
+  part.retry_ns = now_ns + to_ns(options_.times.retry);
   const auto& request = requests_.at(part.client);
   auto job = prefill_job{};
   job.from = options_.self;
@@ -166,7 +160,7 @@ void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
   job.gen.prompt_tokens = static_cast<uint32_t>(request.spec.prompt.size());
   job.gen.max_tokens = request.spec.max_tokens;
   for (auto choice : part.choices)
-    job.gen.choices.push_back({choice, request.choices[choice].order.have()});
+    job.gen.choices.push_back({choice, request.choices[choice].have()});
   job.prefix = part.place.prefix;
   job.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
   job.keys = part.keys;
@@ -178,17 +172,17 @@ void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_n
   auto& request = requests_.at(part.client);
   ++totals_.resubmitted;
   std::erase_if(part.choices, [&](uint32_t choice) {
-    return request.choices[choice].finished != finish_reason::none;
+    return request.choices[choice].finished() != finish_reason::none;
   });
   assert(!part.choices.empty());
   for (auto choice : part.choices)
-    request.choices[choice].order.restart();
+    request.choices[choice].restart();
   if (part.attempt + 1 >= options_.attempts_max)
     return fail(now_ns, part.client, ec::instance_failed,
                 "gave up after " + std::to_string(options_.attempts_max) + " attempts on failing instances");
   auto diverged = part.choices.size() > 1
                   && std::any_of(part.choices.begin(), part.choices.end(),
-                                 [&](uint32_t choice) { return request.choices[choice].order.have() > 0; });
+                                 [&](uint32_t choice) { return request.choices[choice].have() > 0; });
   auto others = std::vector<uint32_t>{};
   if (diverged) {
     marker("session: branch split");
@@ -212,7 +206,7 @@ void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_n
 }
 
 void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome) {
-  withdrawing_[id] = {outcome, now_ns + ns(options_.times.retry)};
+  withdrawing_[id] = {outcome, now_ns + to_ns(options_.times.retry)};
   if (conductor_)
     out.to(*conductor_, withdraw{options_.self, id, outcome});
 }
@@ -220,7 +214,7 @@ void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome
 bool session_core::unfinished(const branch& part) const {
   const auto& request = requests_.at(part.client);
   return std::any_of(part.choices.begin(), part.choices.end(), [&](uint32_t choice) {
-    return request.choices[choice].finished == finish_reason::none;
+    return request.choices[choice].finished() == finish_reason::none;
   });
 }
 
@@ -310,115 +304,6 @@ void session_core::on(uint64_t now_ns, const peer_down& news) {
   }
 }
 
-// -- instances --------------------------------------------------------------------------------------------------------
-
-void session_core::on(uint64_t, const job_ack& answer) {
-  auto at = find(answer.id);
-  if (at != branches_.end() && at->second.at == stage::placed)
-    at->second.at = stage::running;
-}
-
-void session_core::on(uint64_t now_ns, const job_failed& answer) {
-  auto at = find(answer.id);
-  if (at == branches_.end() || answer.from != at->second.place.prefill)
-    return;
-  auto& [number, part] = *at;
-  if (part.at != stage::placed && part.at != stage::running)
-    return;
-  marker("session: job failed");
-  if (answer.reason == ec::deadline)
-    return fail(now_ns, part.client, ec::deadline, "the deadline passed during prefill");
-  if (answer.reason == ec::too_long)
-    return fail(now_ns, part.client, ec::too_long, "the request does not fit into a prefill instance's memory");
-  start_over(now_ns, number, ns(options_.times.retry) * std::min(8u, part.attempt + 1));
-}
-
-void session_core::on(uint64_t now_ns, const token_batch& batch) {
-  auto acks = token_acks{options_.self, {}};
-  for (const auto& update : batch.updates) {
-    auto at = find(update.id);
-    if (at == branches_.end()) {
-      // Nobody waits for these tokens: the sender ends the choice.
-      marker("session: stale tokens");
-      acks.acks.push_back({update.id, update.choice, UINT32_MAX, true});
-      continue;
-    }
-    at->second.decode_seen |= batch.from.kind == role::decode;
-    deliver(now_ns, at, update, acks);
-  }
-  out.to(batch.from, std::move(acks));
-}
-
-void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks) {
-  auto& [number, part] = *at;
-  auto& request = requests_.at(part.client);
-  if (std::find(part.choices.begin(), part.choices.end(), update.choice) == part.choices.end())
-    return;
-  auto& choice = request.choices[update.choice];
-  if (choice.finished != finish_reason::none) {
-    acks.acks.push_back({update.id, update.choice, UINT32_MAX, true});
-    return;
-  }
-  if (!request.cached) {
-    request.cached = std::min<uint32_t>(update.reused, static_cast<uint32_t>(request.spec.prompt.size()));
-    totals_.cached_tokens += *request.cached;
-  }
-  if (update.first > choice.order.have())
-    marker("session: tokens out of order");
-  auto news = choice.order.push(update);
-  auto text = std::string{};
-  auto stopped = false;
-  for (auto i = size_t{0}; i < news.tokens.size() && !stopped; ++i) {
-    auto is_end = news.finish == finish_reason::stop && i + 1 == news.tokens.size();
-    if (is_end)
-      break; // An end token has no text.
-    auto found = choice.stops.push(choice.decoder->push(news.tokens[i]));
-    text += found.text;
-    stopped = found.stopped;
-  }
-  auto finish = stopped ? finish_reason::stop : news.finish;
-  if (!stopped && (finish == finish_reason::stop || finish == finish_reason::length)) {
-    auto found = choice.stops.push(choice.decoder->flush());
-    text += found.text + choice.stops.flush();
-    finish = found.stopped ? finish_reason::stop : finish;
-  }
-  if (!text.empty() || !news.tokens.empty())
-    events.push_back(client_text{part.client, update.choice, std::move(text), std::move(news.tokens)});
-  acks.acks.push_back({update.id, update.choice, choice.order.have(), finish != finish_reason::none});
-  if (finish == finish_reason::none)
-    return;
-  if (finish == finish_reason::preempted || finish == finish_reason::failed) {
-    marker("session: attempt ended early");
-    start_over(now_ns, number, finish == finish_reason::failed ? ns(options_.times.retry) : 0);
-    return;
-  }
-  finish_choice(request, part.client, update.choice, finish);
-  if (!unfinished(part))
-    finish_branch(now_ns, at, !stopped);
-}
-
-void session_core::finish_choice(request_state& request, uint64_t client, uint32_t choice, finish_reason reason) {
-  request.choices[choice].finished = reason;
-  events.push_back(client_finish{client, choice, reason});
-}
-
-void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance) {
-  auto [number, part] = *at;
-  // A stop string is known here only: the instances go on until they are told.
-  withdraw_ticket(now_ns, ticket_of(number, part), by_instance ? ec::none : ec::cancelled);
-  branches_.erase(at);
-  auto owner = requests_.find(part.client);
-  auto& request = owner->second;
-  std::erase(request.branches, number);
-  if (!request.branches.empty())
-    return;
-  auto end = client_end{part.client, static_cast<uint32_t>(request.spec.prompt.size()), 0, request.cached.value_or(0)};
-  for (const auto& choice : request.choices)
-    end.completion_tokens += choice.order.have();
-  events.push_back(end);
-  requests_.erase(owner);
-}
-
 // -- time -------------------------------------------------------------------------------------------------------------
 
 void session_core::tick(uint64_t now_ns) {
@@ -451,7 +336,7 @@ void session_core::tick(uint64_t now_ns) {
   for (auto& [id, pending] : withdrawing_) {
     if (pending.retry_ns > now_ns || !conductor_)
       continue;
-    pending.retry_ns = now_ns + ns(options_.times.retry);
+    pending.retry_ns = now_ns + to_ns(options_.times.retry);
     out.to(*conductor_, withdraw{options_.self, id, pending.outcome});
   }
 }

@@ -6,12 +6,9 @@
 #include "actors/core/routing_messages.hpp"
 #include "actors/core/status_messages.hpp"
 #include "actors/core/timing.hpp"
-#include "actors/session/stop_matcher.hpp"
-#include "actors/session/text_decoder.hpp"
-#include "actors/session/token_order.hpp"
+#include "actors/session/choice_stream.hpp"
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -32,7 +29,8 @@ struct session_options {
 
 /// Owns each request of one gateway from submit to end. A request has one or several *branches*: what the Conductor places
 /// as one. All choices start in one branch, because they share the prompt's prefill; when a branch is lost after its choices
-/// went different ways, each goes on in a branch of its own.
+/// went different ways, each goes on in a branch of its own. Requests, branches and the Conductor stand in
+/// session_core.cpp, tokens and how choices end in session_delivery.cpp.
 class session_core {
 public:
   using messages = outbox<submit, placed_ack, withdraw, prefill_job, token_acks, report>;
@@ -65,18 +63,11 @@ public:
   std::vector<event> events; ///< for the edge; taken by the shell after each call
 
 private:
-  struct choice_state {
-    token_order order;
-    std::unique_ptr<text_decoder> decoder;
-    stop_matcher stops{{}};
-    finish_reason finished = finish_reason::none;
-  };
-
   struct request_state {
     open_request spec;
     uint64_t deadline_ns = 0;
     block_key root;
-    std::vector<choice_state> choices;
+    std::vector<choice_stream> choices;
     std::optional<uint32_t> cached; ///< of the first attempt
     std::vector<uint64_t> branches; ///< numbers
   };

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/session/stop_matcher.hpp"
+#include "actors/session/text_decoder.hpp"
+#include "actors/session/token_order.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace perigee {
+
+/// One choice of a request on its way to the client: its tokens in order, the text they give, and whether a stop string
+/// has ended it.
+class choice_stream {
+public:
+  choice_stream(std::unique_ptr<text_decoder> decoder, std::vector<std::string> stops)
+    : decoder_(std::move(decoder)), stops_(std::move(stops)) {}
+
+  /// What one update gives the client. `finish` is the update's, or `stop` when a stop string was met. `stopped`: by the
+  /// string alone; the instance does not know.
+  struct piece {
+    std::string text;
+    std::vector<token_id> tokens;
+    finish_reason finish = finish_reason::none;
+    bool stopped = false;
+  };
+
+  /// Not after it finished.
+  piece push(const token_update& update) {
+    auto news = order_.push(update);
+    auto result = piece{{}, std::move(news.tokens), news.finish, false};
+    for (auto i = size_t{0}; i < result.tokens.size() && !result.stopped; ++i) {
+      if (result.finish == finish_reason::stop && i + 1 == result.tokens.size())
+        break; // An end token has no text.
+      result.stopped = match(decoder_->push(result.tokens[i]), result);
+    }
+    if (result.stopped)
+      result.finish = finish_reason::stop;
+    else if (result.finish == finish_reason::stop || result.finish == finish_reason::length)
+      end(result);
+    return result;
+  }
+
+  /// Tokens that came so far, in order.
+  const std::vector<token_id>& tokens() const {
+    return order_.tokens();
+  }
+  uint32_t have() const {
+    return order_.have();
+  }
+
+  /// Why it is over for the client; `none` while it is not.
+  finish_reason finished() const {
+    return finished_;
+  }
+  void finish(finish_reason reason) {
+    finished_ = reason;
+  }
+
+  /// A new attempt starts.
+  void restart() {
+    order_.restart();
+  }
+
+private:
+  /// Returns whether a stop string was met.
+  bool match(const std::string& text, piece& into) {
+    auto found = stops_.push(text);
+    into.text += found.text;
+    return found.stopped;
+  }
+
+  /// The instance ended it: what the decoder and the matcher still held goes out.
+  void end(piece& last) {
+    if (match(decoder_->flush(), last))
+      last.finish = finish_reason::stop;
+    last.text += stops_.flush();
+  }
+
+  token_order order_;
+  std::unique_ptr<text_decoder> decoder_;
+  stop_matcher stops_;
+  finish_reason finished_ = finish_reason::none;
+};
+
+} // namespace perigee
