@@ -37,6 +37,9 @@ struct open_request {
   std::vector<std::string> stop;     ///< strings that end a choice; their text is not delivered
   std::string tenant;                ///< salt of the root key: caches are shared within a tenant only
   uint64_t deadline_ns = 0;          ///< from now; 0 for the configured request timeout
+  /// Of the prompt's blocks, where the edge knows them; otherwise the session computes them. May name a partial last
+  /// block, as public traces do.
+  std::vector<block_key> keys;
 };
 
 /// The client is gone, or read too slowly; `reason` says which.
@@ -93,7 +96,7 @@ bool inspect(Inspector& f, open_request& x) {
                             f.field("max_tokens", x.max_tokens), f.field("choices", x.choices),
                             f.field("sampling", x.sampling), f.field("seeded", x.seeded),
                             f.field("stop", x.stop), f.field("tenant", x.tenant),
-                            f.field("deadline_ns", x.deadline_ns));
+                            f.field("deadline_ns", x.deadline_ns), f.field("keys", x.keys));
 }
 
 template <class Inspector>

@@ -48,6 +48,7 @@ struct prefill_job {
   generation gen;
   std::vector<prefix_segment> prefix;
   uint64_t deadline_ns = 0; ///< from now
+  std::vector<block_key> keys; ///< of the blocks of `tokens`, as in `submit`
 };
 
 /// The prefill instance has the job.
@@ -199,7 +200,7 @@ bool inspect(Inspector& f, prefill_job& x) {
                             f.field("revision", x.revision), f.field("placement", x.placement),
                             f.field("decode", x.decode), f.field("tokens", x.tokens), f.field("root", x.root),
                             f.field("gen", x.gen), f.field("prefix", x.prefix),
-                            f.field("deadline_ns", x.deadline_ns));
+                            f.field("deadline_ns", x.deadline_ns), f.field("keys", x.keys));
 }
 
 template <class Inspector>

@@ -126,6 +126,7 @@ private:
     options.region = region.local;
     options.local_shard = local_shard(instance.index);
     options.chunk_tokens = spec_.chunk_tokens;
+    options.queue_max = spec_.prefill_queue_max;
     // Store clients of prefill instances have even numbers, those of decode instances odd ones.
     auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local),
                                      node_.transport, start_stream(instance)};
@@ -142,6 +143,7 @@ private:
     options.slots = instance.work->stream->slots();
     options.region = region.remote;
     options.batch_max = spec_.batch_max;
+    options.keep_generated = spec_.keep_generated;
     auto beside = decode_neighbours{start_store_client(instance.index * 2 + 1, instance.index, region.local),
                                     node_.transport, start_stream(instance)};
     node_.decodes.push_back(system_.spawn<decode>(options, beside));

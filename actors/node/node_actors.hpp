@@ -37,6 +37,8 @@ struct node_spec {
   std::vector<shard_pool> shards;
   uint32_t chunk_tokens = 512;
   uint32_t batch_max = 256;
+  uint32_t prefill_queue_max = 1024; ///< jobs at one prefill instance
+  bool keep_generated = true;        ///< decode offers full generated blocks to the shards
 
   struct gateway {
     uint32_t index = 0;

@@ -44,7 +44,8 @@ void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
     marker("prefill: stale job");
     return refuse(ec::stale);
   }
-  if (job.tokens.empty() || job.gen.choices.empty() || options_.layout.blocks_for(job.tokens.size()) > options_.slots)
+  if (job.tokens.empty() || job.gen.choices.empty() || job.keys.size() > options_.layout.blocks_for(job.tokens.size())
+      || options_.layout.blocks_for(job.tokens.size()) > options_.slots)
     return refuse(ec::too_long);
   if (queue_.size() >= options_.queue_max)
     return refuse(ec::overloaded);
@@ -60,7 +61,7 @@ void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
   fresh.job = job;
   fresh.number = ++numbers_;
   fresh.deadline_ns = now_ns + job.deadline_ns;
-  fresh.keys = chain_keys(job.root, job.tokens, options_.layout.block_tokens);
+  fresh.keys = job.keys;
   by_number_[fresh.number] = job.id;
   queue_.push_back(job.id);
   out.to(job.from, job_ack{options_.self, job.id});

@@ -99,6 +99,22 @@ std::vector<token_id> session_core::tokens_of(const request_state& request, cons
   return tokens;
 }
 
+/// Keys that the edge knew hold for the prompt; what was generated since continues their chain.
+std::vector<block_key> session_core::keys_of(const request_state& request, std::span<const token_id> tokens) const {
+  if (request.spec.keys.empty())
+    return chain_keys(request.root, tokens, options_.block_tokens);
+  auto keys = request.spec.keys;
+  auto prompt = request.spec.prompt.size();
+  if (tokens.size() == prompt)
+    return keys;
+  auto full = prompt / options_.block_tokens;
+  keys.resize(std::min(keys.size(), full));
+  auto more = chain_keys(keys.empty() ? request.root : keys.back(), tokens.subspan(keys.size() * options_.block_tokens),
+                         options_.block_tokens);
+  keys.insert(keys.end(), more.begin(), more.end());
+  return keys;
+}
+
 void session_core::open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices) {
   auto number = ++numbers_;
   auto& part = branches_[number];
@@ -121,7 +137,8 @@ void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
   message.prompt_tokens = static_cast<uint32_t>(tokens.size());
   message.max_tokens = request.spec.max_tokens - generated;
   message.choices = static_cast<uint32_t>(part.choices.size());
-  message.keys = chain_keys(request.root, tokens, options_.block_tokens);
+  part.keys = keys_of(request, tokens);
+  message.keys = part.keys;
   message.tenant = request.spec.tenant;
   message.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
   out.to(*conductor_, std::move(message));
@@ -146,6 +163,7 @@ void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
     job.gen.choices.push_back({choice, request.choices[choice].have()});
   job.prefix = part.place.prefix;
   job.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
+  job.keys = part.keys;
   out.to(part.place.prefill, std::move(job));
 }
 

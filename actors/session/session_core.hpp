@@ -85,6 +85,7 @@ private:
     uint32_t attempt = 0;
     std::vector<uint32_t> choices;
     stage at = stage::submitted;
+    std::vector<block_key> keys; ///< of what was last submitted
     placed place;
     bool decode_seen = false; ///< the decode instance sent tokens: the prefill instance is done with it
     uint64_t retry_ns = 0;
@@ -98,6 +99,7 @@ private:
   }
   branch_map::iterator find(const ticket& id);
   std::vector<token_id> tokens_of(const request_state& request, const branch& part) const;
+  std::vector<block_key> keys_of(const request_state& request, std::span<const token_id> tokens) const;
   void open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices);
   void send_submit(uint64_t now_ns, uint64_t number, branch& part);
   void send_job(uint64_t now_ns, uint64_t number, branch& part);

@@ -6,6 +6,8 @@
 #include <caf/binary_deserializer.hpp>
 #include <caf/binary_serializer.hpp>
 #include <caf/event_based_actor.hpp>
+#include <caf/make_actor.hpp>
+#include <caf/monitorable_actor.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -21,6 +23,26 @@ struct links::route {
   bool to_alive = true;
   uint64_t sent = 0;
   uint64_t newest_delivered = 0;
+};
+
+/// A handle to another node that costs no message of its own: what is sent to it is on its way at once.
+class links::wire final : public caf::monitorable_actor {
+public:
+  wire(caf::actor_config& config, links& owner, std::shared_ptr<route> way)
+    : caf::monitorable_actor(config), owner_(owner), way_(std::move(way)) {}
+
+  bool enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) override {
+    if (!way_->target)
+      return false;
+    owner_.pass(way_, std::move(what));
+    return true;
+  }
+
+  void setup_metrics() {}
+
+private:
+  links& owner_; // not used once the target is gone
+  std::shared_ptr<route> way_;
 };
 
 namespace {
@@ -43,6 +65,13 @@ links::~links() {
 
 caf::actor links::make(uint32_t from, uint32_t to, const caf::actor& target, std::string name) {
   auto way = std::make_shared<route>(route{from, to, target});
+  if (!options_.serialize) {
+    auto& system = home_.system();
+    auto config = caf::actor_config{};
+    auto direct = caf::make_actor<wire, caf::actor>(system.next_actor_id(), system.node(), &system, config, *this, way);
+    routes_.emplace_back(std::move(way), direct);
+    return direct;
+  }
   auto proxy = home_.spawn("link:" + name, [this, way](caf::event_based_actor* self) {
     self->set_default_handler([this, way](caf::scheduled_actor*, caf::message& what) -> caf::skippable_result {
       cross(way, what);
@@ -70,7 +99,8 @@ void links::kill(uint32_t node) {
     way->to_alive = way->to_alive && way->to != node;
     if (!way->to_alive)
       way->target = nullptr;
-    home_.kill(proxy);
+    if (options_.serialize)
+      home_.kill(proxy);
   }
   std::erase_if(routes_, [](const auto& entry) { return !entry.first->from_alive || !entry.first->to_alive; });
 }
@@ -94,6 +124,25 @@ void links::cross(const std::shared_ptr<route>& way, const caf::message& what) {
       delay += random_.below(options_.slow_ns_max + 1);
     home_.at(delay, [this, way, bytes, number] { arrive(way, bytes, number); });
   }
+}
+
+void links::pass(const std::shared_ptr<route>& way, caf::mailbox_element_ptr what) {
+  ++totals_.sent;
+  if (!cuts_.empty() && cuts_.contains({way->from, way->to})) {
+    ++totals_.lost;
+    return;
+  }
+  ++totals_.delivered;
+  what->sender = nullptr; // An address of another node is no way back.
+  auto more = hook_ ? hook_(what->payload) : 0;
+  if (more == 0) {
+    home_.deliver(options_.latency_ns_min, way->target, std::move(what));
+    return;
+  }
+  home_.at(options_.latency_ns_min + more, [way, payload = std::move(what->payload)] {
+    if (way->target)
+      way->target->enqueue(nullptr, caf::make_message_id(), payload, nullptr);
+  });
 }
 
 void links::arrive(const std::shared_ptr<route>& way, const caf::byte_buffer& bytes, uint64_t number) {

@@ -17,6 +17,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <deque>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -36,41 +38,55 @@ public:
   using caf::actor_clock::schedule_periodically;
 
   caf::disposable schedule_periodically(time_point first, caf::action what, duration_type period) override {
-    push({first, numbers_++, what, period});
+    push({first, numbers_++, what, period, nullptr, 0});
     return std::move(what).as_disposable();
   }
 
   bool fire_next(time_point limit) {
-    while (!heap_.empty()) {
-      if (heap_.front().what.disposed()) {
-        pop();
-        continue;
-      }
-      if (heap_.front().due > limit)
-        return false;
-      auto timer = pop();
-      now_ = std::max(now_, timer.due);
-      if (hook_)
-        hook_(nanoseconds(now_), timer.number);
-      auto outcome = timer.what.run();
-      if (timer.period.count() > 0 && outcome == caf::action::transition::success)
-        push({timer.due + timer.period, numbers_++, std::move(timer.what), timer.period});
-      return true;
-    }
-    return false;
+    drop_disposed();
+    auto flight_first = !flights_.empty() && (heap_.empty() || earlier(flights_.front(), heap_.front()));
+    if (flight_first ? flights_.front().due > limit : heap_.empty() || heap_.front().due > limit)
+      return false;
+    ++fired_;
+    if (flight_first)
+      land();
+    else
+      ring();
+    return true;
   }
 
   void advance_to(time_point to) {
     now_ = std::max(now_, to);
   }
 
+  void alarm(time_point due, alarm_target& who, uint64_t what) {
+    push({due, numbers_++, {}, duration_type{0}, &who, what});
+  }
+
+  void deliver(time_point due, caf::actor to, caf::mailbox_element_ptr what) {
+    if (flights_.empty() || flights_.back().due <= due) {
+      flights_.push_back({due, numbers_++, std::move(to), std::move(what)});
+      return;
+    }
+    // Something slower is on its way already: this one is a timer like others.
+    auto late = std::make_shared<flight>(flight{due, 0, std::move(to), std::move(what)});
+    schedule_periodically(due, caf::make_action([late] { late->to->enqueue(std::move(late->what), nullptr); }),
+                          duration_type{0});
+  }
+
   /// What a timer holds may set or drop timers while it dies.
   void clear() {
-    while (!heap_.empty()) {
+    while (!heap_.empty() || !flights_.empty()) {
       auto old = std::exchange(heap_, {});
+      auto messages = std::exchange(flights_, {});
       for (auto& timer : old)
-        timer.what.dispose();
+        if (timer.target == nullptr)
+          timer.what.dispose();
     }
+  }
+
+  uint64_t fired() const noexcept {
+    return fired_;
   }
 
   static uint64_t nanoseconds(time_point at) {
@@ -81,12 +97,56 @@ private:
   struct timer {
     time_point due;
     uint64_t number;
-    caf::action what;
+    caf::action what; // none for an alarm
     duration_type period;
+    alarm_target* target;
+    uint64_t argument;
   };
 
+  struct flight {
+    time_point due;
+    uint64_t number;
+    caf::actor to;
+    caf::mailbox_element_ptr what;
+  };
+
+  template <class A, class B>
+  static bool earlier(const A& a, const B& b) {
+    return a.due != b.due ? a.due < b.due : a.number < b.number;
+  }
+
   static bool later(const timer& a, const timer& b) {
-    return a.due != b.due ? a.due > b.due : a.number > b.number;
+    return earlier(b, a);
+  }
+
+  void drop_disposed() {
+    while (!heap_.empty() && heap_.front().target == nullptr && heap_.front().what.disposed())
+      pop();
+  }
+
+  void at(time_point due, uint64_t number) {
+    now_ = std::max(now_, due);
+    if (hook_)
+      hook_(nanoseconds(now_), number);
+  }
+
+  void land() {
+    auto next = std::move(flights_.front());
+    flights_.pop_front();
+    at(next.due, next.number);
+    next.to->enqueue(std::move(next.what), nullptr);
+  }
+
+  void ring() {
+    auto timer = pop();
+    at(timer.due, timer.number);
+    if (timer.target != nullptr) {
+      timer.target->on_alarm(timer.argument);
+      return;
+    }
+    auto outcome = timer.what.run();
+    if (timer.period.count() > 0 && outcome == caf::action::transition::success)
+      push({timer.due + timer.period, numbers_++, std::move(timer.what), timer.period, nullptr, 0});
   }
 
   void push(timer what) {
@@ -102,7 +162,9 @@ private:
   }
 
   std::vector<timer> heap_;
+  std::deque<flight> flights_; // by due time and number
   uint64_t numbers_ = 0;
+  uint64_t fired_ = 0;
   time_point now_;
   timer_hook hook_;
 };
@@ -159,6 +221,14 @@ public:
     return clock_.schedule_periodically(at(ns), caf::make_action(std::move(fn)), caf::actor_clock::duration_type{0});
   }
 
+  void alarm_at(uint64_t ns, alarm_target& who, uint64_t what) override {
+    clock_.alarm(at(ns), who, what);
+  }
+
+  void deliver_at(uint64_t ns, caf::actor to, caf::mailbox_element_ptr what) override {
+    clock_.deliver(at(ns), std::move(to), std::move(what));
+  }
+
   void kill(const caf::actor& who) override {
     // As urgent, it overtakes everything in the mailbox.
     who->enqueue(nullptr, caf::make_message_id(caf::message_priority::high),
@@ -176,6 +246,10 @@ public:
 
   uint64_t steps() const override {
     return steps_;
+  }
+
+  uint64_t fired() const override {
+    return clock_.fired();
   }
 
 protected:

@@ -4,11 +4,21 @@
 #include <caf/actor.hpp>
 #include <caf/disposable.hpp>
 #include <caf/fwd.hpp>
+#include <caf/mailbox_element.hpp>
 
 #include <cstdint>
 #include <functional>
 
 namespace perigee::sim {
+
+/// What an alarm calls: `what` is the number that was given with it.
+class alarm_target {
+public:
+  virtual void on_alarm(uint64_t what) = 0;
+
+protected:
+  ~alarm_target() = default;
+};
 
 /// CAF's scheduler and clock, replaced: one thread, virtual time, and a seeded choice of who takes the next message.
 /// Everything that leans on internals of CAF 0.18 is in scheduler.cpp.
@@ -31,13 +41,22 @@ public:
   /// Calls `fn` at that virtual time, between two steps. Timers of one instant fire in the order in which they were set.
   virtual caf::disposable call_at(uint64_t ns, std::function<void()> fn) = 0;
 
+  /// The same without any allocation, for what happens millions of times. Cannot be taken back; `who` must outlive it.
+  virtual void alarm_at(uint64_t ns, alarm_target& who, uint64_t what) = 0;
+
+  /// Puts a message into an actor's mailbox at that time. Constant delays, given in the order of time, cost least.
+  virtual void deliver_at(uint64_t ns, caf::actor to, caf::mailbox_element_ptr what) = 0;
+
   /// Ends an actor before it takes any other message.
   virtual void kill(const caf::actor& who) = 0;
 
   /// Drops all timers.
   virtual void clear_timers() = 0;
 
+  /// Messages taken so far.
   virtual uint64_t steps() const = 0;
+  /// Timers, alarms and deliveries that fired so far.
+  virtual uint64_t fired() const = 0;
 };
 
 /// Called for each timer, before it runs: its time, and its number among all timers ever set.

@@ -126,6 +126,15 @@ caf::disposable world::at(uint64_t delay_ns, std::function<void()> fn) {
   return scheduler_->call_at(now() + delay_ns, std::move(fn));
 }
 
+void world::alarm(uint64_t delay_ns, alarm_target& who, uint64_t what) {
+  scheduler_->alarm_at(now() + delay_ns, who, what);
+}
+
+void world::deliver(uint64_t delay_ns, const caf::actor& to, caf::mailbox_element_ptr what) {
+  if (!ending_)
+    scheduler_->deliver_at(now() + delay_ns, to, std::move(what));
+}
+
 void world::run_ready() {
   uint64_t steps = 0;
   do {
@@ -186,6 +195,10 @@ uint64_t world::events() const {
 
 uint64_t world::steps() const {
   return scheduler_->steps();
+}
+
+uint64_t world::timers() const {
+  return scheduler_->fired();
 }
 
 } // namespace perigee::sim

@@ -74,6 +74,12 @@ public:
   /// Calls `fn` after `delay_ns`, between two messages; `dispose()` on the result takes it back. Nothing while the world ends.
   caf::disposable at(uint64_t delay_ns, std::function<void()> fn);
 
+  /// The same without allocation, and for good: `who.on_alarm(what)`. `who` must outlive every run of the world.
+  void alarm(uint64_t delay_ns, alarm_target& who, uint64_t what);
+
+  /// Puts a message into an actor's mailbox after `delay_ns`. Nothing while the world ends.
+  void deliver(uint64_t delay_ns, const caf::actor& to, caf::mailbox_element_ptr what);
+
   /// Lets everything happen that is due now.
   void run_ready();
 
@@ -97,7 +103,10 @@ public:
   /// SHA-256 over all messages and timers so far.
   std::string digest_hex() const;
   uint64_t events() const;
+  /// Messages that actors have taken.
   uint64_t steps() const;
+  /// Timers that have fired, deliveries of messages included.
+  uint64_t timers() const;
 
 private:
   class observer;

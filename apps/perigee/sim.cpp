@@ -1,54 +1,146 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/core/interfaces.hpp"
+#include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/sim_analyze.hpp"
+#include "apps/perigee/sim_report.hpp"
 
+#include <caf/init_global_meta_objects.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <fmt/format.h>
+
+#include <cstdio>
 #include <memory>
+#include <unistd.h>
 
 namespace perigee::cli {
 
 namespace {
 
-struct sim_options {
-  request_source source;
-  std::vector<uint64_t> cache_tokens = {3'000'000};
-  std::string write_trace;
-  bool analyze = false;
-  bool json = false;
+void check_cluster(const sim_plan& plan, const std::vector<sim::trace_request>& trace) {
+  auto longest = uint64_t{0};
+  for (const auto& it : trace)
+    longest = std::max(longest, uint64_t{it.input_tokens} + it.output_tokens);
+  const auto& cluster = plan.common.cluster;
+  if (longest + cluster.block_tokens > cluster.profile.decode_tokens)
+    throw usage_error(fmt::format("--trace: its longest request has {} tokens, a decode instance of profile {} holds {}; "
+                                  "take a profile with more decode memory",
+                                  longest, cluster.profile.name, cluster.profile.decode_tokens));
+}
+
+/// A line that is written over, on a terminal only.
+class progress_line {
+public:
+  explicit progress_line(bool wanted) : shown_(wanted && isatty(STDERR_FILENO) == 1) {}
+  ~progress_line() {
+    if (shown_)
+      std::fprintf(stderr, "\r\033[K");
+  }
+
+  void show(size_t run, size_t runs, const std::string& policy, size_t ended, size_t requests, uint64_t virtual_ns) {
+    if (shown_)
+      std::fprintf(stderr, "\r\033[Krun %zu of %zu, %s: %zu of %zu requests, %.0f s of traffic", run, runs,
+                   policy.c_str(), ended, requests, static_cast<double>(virtual_ns) / 1e9);
+  }
+
+private:
+  bool shown_;
 };
 
-int run_sim(const sim_options& options) {
-  if (!options.write_trace.empty())
-    return run_write_trace(options.source, options.write_trace);
-  if (options.analyze)
-    return run_sim_analyze(options.source, options.cache_tokens, options.json);
-  throw usage_error("sim: found neither --analyze nor --write-trace; name one");
+int run_sim(const sim_flags& flags) {
+  auto plan = plan_sim(flags);
+  auto trace = load_requests(flags.source);
+  check_cluster(plan, trace);
+  caf::init_global_meta_objects<caf::id_block::perigee>();
+  caf::core::init_global_meta_objects();
+  auto rows = std::vector<sim_row>{};
+  auto problems = std::string{};
+  {
+    progress_line line{!flags.json};
+    for (size_t i = 0; i < plan.runs.size(); ++i) {
+      const auto& run = plan.runs[i];
+      auto result = sim::run_replay(trace, options_of(plan, run), [&](size_t ended, uint64_t virtual_ns) {
+        line.show(i + 1, plan.runs.size(), run.policy, ended, trace.size(), virtual_ns);
+      });
+      for (const auto& problem : result.problems)
+        problems += fmt::format("sim: policy {}, seed {}: {}\n", run.policy, run.seed, problem);
+      rows.push_back(row_of(plan, run, result));
+    }
+  }
+  if (flags.json) {
+    auto all = boost::json::array{};
+    for (const auto& row : rows)
+      all.push_back(sim_json(row));
+    std::printf("%s\n", boost::json::serialize(boost::json::object{{"rows", all}}).c_str());
+  } else {
+    std::printf("%s", render_sim(rows).c_str());
+  }
+  if (problems.empty())
+    return exit_success;
+  std::fprintf(stderr, "%s", problems.c_str());
+  return exit_failure;
+}
+
+int run_chosen(const sim_flags& flags) {
+  if (!flags.write_trace.empty())
+    return run_write_trace(flags.source, flags.write_trace);
+  if (!flags.analyze)
+    return run_sim(flags);
+  auto sizes = flags.cache_tokens;
+  if (sizes.empty())
+    sizes.push_back(analyzed_cache_tokens);
+  return run_sim_analyze(flags.source, sizes, flags.json);
 }
 
 } // namespace
 
 void add_sim(CLI::App& app, action& chosen) {
-  auto options = std::make_shared<sim_options>();
-  auto* sub = app.add_subcommand("sim", "Traces of requests: what they hold, and drawing new ones.");
-  sub->add_option("--trace", options->source.trace, "public JSONL trace; - reads standard input");
-  sub->add_option("--draw", options->source.draw,
-                  "drawn requests instead, KIND:SEED with a KIND of conversation, agent, documents or short");
-  sub->add_option("--requests", options->source.requests, "at most so many; 0: the whole trace, or 12,000 drawn ones")
-    ->check(CLI::Range(0.0, 1e15)) // as a double, since CLI11 takes "-1" for a large unsigned number
-    ->capture_default_str();
-  sub->add_option("--rate", options->source.rate, "drawn requests per second; 0: that of the kind")
+  auto flags = std::make_shared<sim_flags>();
+  auto* sub = app.add_subcommand("sim", "Traffic through the real control plane in virtual time: one row a policy.");
+  sub->add_option("--trace", flags->source.trace, "recorded traffic, public JSONL format; - is standard input");
+  sub->add_option("--draw", flags->source.draw,
+                  "drawn traffic instead, KIND:SEED with a KIND of conversation, agent, documents or short");
+  sub->add_option("--rate", flags->source.rate, "drawn requests per second; 0: that of the kind")
     ->check(CLI::Range(0.0, 1e6))
     ->capture_default_str();
-  sub->add_flag("--analyze", options->analyze, "lengths, shared prefixes, and what caches of some sizes would find");
-  sub->add_option("--cache-tokens", options->cache_tokens, "sizes of caches")
-    ->delimiter(',')
-    ->check(CLI::Range(0.0, 1e15))
+  sub->add_option("--policy", flags->policies, "routing policies to compare")->delimiter(',')->capture_default_str();
+  sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
+  sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
+  sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
+  sub->add_option("--speed", flags->speeds, "arrivals come so much faster")->delimiter(',')->capture_default_str();
+  sub->add_option("--requests", flags->source.requests, "only the first so many; 0: the whole trace, or 12,000 drawn ones")
+    ->check(CLI::Range(0.0, 1e15)) // as a double, since CLI11 takes "-1" for a large unsigned number
     ->capture_default_str();
-  sub->add_option("--write-trace", options->write_trace, "write the requests as JSONL; - is standard output");
-  sub->add_flag("--json", options->json, "the figures as JSON");
+  sub->add_option("--seed,--seeds", flags->seed, "one, or FIRST..LAST")->capture_default_str();
+  sub->add_option("--lengths", flags->lengths, "oracle: max_tokens is the output's length; unknown: what the context leaves")
+    ->capture_default_str();
+  sub->add_option("--slo", flags->slo, "what counts as effective")->capture_default_str();
+  sub->add_option("--cache-tokens", flags->cache_tokens,
+                  "DRAM cache beside each prefill instance, by default the profile's; with --analyze a list of sizes")
+    ->delimiter(',')
+    ->check(CLI::Range(1.0, 1e15));
+  sub->add_option("--profile", flags->profile, "cost profile of the devices")->capture_default_str();
+  sub->add_option("--noise", flags->noise, "imperfect knowledge: prefill=SIGMA,reports=AGE,events=SHARE");
+  sub->add_option("--chunk-tokens", flags->chunk_tokens, "tokens of a prompt computed at once")
+    ->check(CLI::Range(512u, 1u << 20))
+    ->capture_default_str();
+  sub->add_option("--deadline", flags->deadline, "of each request, such as 600s; none if absent");
+  sub->add_flag("--digest", flags->digest, "SHA-256 over every message and timer (takes time)");
+  sub->add_option("--digest-log", flags->digest_log, "a file for one line a message and timer");
+  sub->add_flag("--serialize", flags->serialize, "write and read back every control message (takes time)");
+  sub->add_flag("--analyze", flags->analyze, "no run: lengths, shared prefixes, and what caches of some sizes would find");
+  sub->add_option("--write-trace", flags->write_trace, "no run: write the requests as JSONL; - is standard output");
+  sub->add_flag("--json", flags->json, "the rows as JSON");
   sub->footer("Examples:\n"
-              "  perigee sim --analyze --trace conversation_trace.jsonl --cache-tokens 3000000,24000000\n"
+              "  perigee sim --trace conversation_trace.jsonl --policy kvcache-centric,least-seconds\n"
+              "  perigee sim --trace t.jsonl --prefill 6 --decode 10 --speed 1,2,3 --admission none,early --json\n"
+              "  perigee sim --trace t.jsonl --requests 1000 --seeds 1..5 --digest\n"
+              "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");
-  sub->callback([&chosen, options] { chosen = [options] { return run_sim(*options); }; });
+  sub->callback([&chosen, flags] { chosen = [flags] { return run_chosen(*flags); }; });
 }
 
 } // namespace perigee::cli

@@ -19,6 +19,7 @@ struct request_source {
 };
 
 inline constexpr uint64_t drawn_requests = 12'000;
+inline constexpr uint64_t analyzed_cache_tokens = 3'000'000; ///< if --analyze is given no size
 
 /// Hands every request to `take`, one at a time. Throws `usage_error` for a malformed trace, too.
 void for_each_request(const request_source& source, const std::function<void(const sim::trace_request&)>& take);

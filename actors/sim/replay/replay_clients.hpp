@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/core/client_messages.hpp"
+#include "actors/sim/replay/metrics.hpp"
+#include "actors/sim/trace/trace.hpp"
+#include "actors/sim/world.hpp"
+
+#include <caf/actor.hpp>
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace perigee::sim {
+
+struct replay_clients_options {
+  double speed = 1;            ///< arrivals come so much faster
+  bool lengths_known = true;   ///< `max_tokens` is the output length; otherwise what the context leaves
+  uint64_t context_tokens = 131'072;
+  uint64_t deadline_ns = 0;    ///< 0 for none
+};
+
+/// The clients of a replay: each request of a trace at its time, in the trace's order. Prompts have the right length and
+/// no content; their keys are those of the trace's ids. Must outlive every run of the world.
+class replay_clients final : private alarm_target {
+public:
+  replay_clients(world& home, caf::actor session, std::span<const trace_request> trace, replay_clients_options options);
+
+  /// The first request comes `delay_ns` after now, if it comes at the trace's start.
+  void start(uint64_t delay_ns);
+
+  /// Every request has ended.
+  bool done() const {
+    return ended_ == trace_.size();
+  }
+  size_t ended() const {
+    return ended_;
+  }
+
+  const std::vector<request_record>& records() const {
+    return records_;
+  }
+  /// When the last request ended.
+  uint64_t last_end_ns() const {
+    return last_end_ns_;
+  }
+
+  /// Key of a block of a trace.
+  static block_key key_of(uint64_t block);
+
+private:
+  /// A request whose answer is coming in.
+  struct open {
+    uint64_t last_ns = 0; ///< of its newest token
+    std::vector<uint64_t> gaps;
+  };
+
+  void on_alarm(uint64_t what) override;
+  void open_next();
+  uint64_t due_ns(size_t number) const;
+  void on(const client_text& news);
+  void on(const client_end& news);
+  void on(const client_error& news);
+  void end(uint64_t number);
+
+  world& home_;
+  const caf::actor session_;
+  const std::span<const trace_request> trace_;
+  const replay_clients_options options_;
+  caf::actor edge_;
+  uint64_t start_ns_ = 0;
+  size_t next_ = 0;
+  size_t ended_ = 0;
+  uint64_t last_end_ns_ = 0;
+  std::vector<request_record> records_;
+  std::vector<std::unique_ptr<open>> open_;
+};
+
+} // namespace perigee::sim

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/sim/replay/replay_cluster.hpp"
+
+#include "actors/conductor/conductor.hpp"
+#include "actors/core/interfaces.hpp"
+#include "actors/policy/registry.hpp"
+
+#include <caf/send.hpp>
+
+#include <cassert>
+
+namespace perigee::sim {
+
+namespace {
+
+constexpr token_id end_token = 2;
+
+/// Nobody reads what a simulated device generates.
+class no_text final : public text_decoder {
+public:
+  std::string push(token_id) override {
+    return {};
+  }
+  std::string flush() override {
+    return {};
+  }
+};
+
+/// Nothing fails here, so nothing has to be noticed soon, and nothing that waits may time out.
+timing patient() {
+  timing result;
+  result.tick = std::chrono::seconds{1};
+  result.report = std::chrono::seconds{1};
+  result.transfer = std::chrono::hours{24 * 365};
+  result.device = std::chrono::hours{24 * 365};
+  result.request = std::chrono::hours{24 * 365};
+  return result;
+}
+
+} // namespace
+
+replay_cluster::replay_cluster(world& home, replay_cluster_options options, const std::vector<uint32_t>& output_tokens)
+  : home_(home), options_(std::move(options)), output_tokens_(output_tokens), layout_{1, options_.block_tokens, 1},
+    random_(home.random("replay")),
+    links_(home, {.latency_ns_min = options_.link_latency_ns, .latency_ns_max = options_.link_latency_ns,
+                  .serialize = options_.serialize}) {
+  flow_options wires;
+  wires.bytes_per_second = options_.profile.costs.network_bytes_second;
+  wires.bytes_scale = options_.profile.costs.kv_bytes_token * options_.block_tokens / static_cast<double>(layout_.block_bytes());
+  wires.handover_layers = options_.profile.handover_layers;
+  network_ = flow_network::make(home_, wires);
+  if (options_.noise.report_age_ns > 0 || options_.noise.lost_events_ppm > 0)
+    links_.on_pass([this](caf::message& what) { return disturb(what); });
+  add_gateway();
+  add_conductor();
+  for (uint32_t i = 0; i < options_.prefills; ++i)
+    add_prefill(i);
+  for (uint32_t i = 0; i < options_.decodes; ++i)
+    add_decode(i);
+  introduce();
+}
+
+node_spec replay_cluster::begin_node() {
+  auto number = static_cast<uint32_t>(nodes_.size());
+  node_spec spec;
+  spec.self = {role::node, number, number, random_.between(1, 1000)};
+  spec.times = patient();
+  spec.layout = layout_;
+  spec.fingerprint = options_.profile.name;
+  spec.chunk_tokens = options_.chunk_tokens;
+  spec.batch_max = options_.requests_max;
+  spec.prefill_queue_max = options_.requests_max;
+  spec.keep_generated = false; // A public trace has no keys for what was generated.
+  spec.make_fabric = [this, number](transport::fabric_events& events) { return network_->make_fabric(number, events); };
+  return spec;
+}
+
+void replay_cluster::finish_node(node_spec spec) {
+  auto number = spec.self.node;
+  nodes_.push_back(spawn_node(home_.system(), std::move(spec)));
+  for (const auto& item : nodes_.back().addressed)
+    home_.name(item.handle, name_of(item.who));
+  for (size_t i = 0; i < nodes_.back().helpers.size(); ++i)
+    home_.name(nodes_.back().helpers[i], "helper-" + std::to_string(number) + "." + std::to_string(i));
+}
+
+void replay_cluster::add_gateway() {
+  auto spec = begin_node();
+  auto decoder = [](std::span<const token_id>) { return std::make_unique<no_text>(); };
+  spec.session = node_spec::gateway{0, decoder, random_.next(), options_.requests_max};
+  finish_node(std::move(spec));
+}
+
+void replay_cluster::add_conductor() {
+  auto spec = begin_node();
+  conductor_options conductor;
+  conductor.profile = options_.profile.costs;
+  conductor.policy = options_.policy;
+  conductor.admit = options_.admit;
+  conductor.slo_ttft_ns = options_.slo_ttft_ns;
+  conductor.slo_tbt_ns = options_.slo_tbt_ns;
+  conductor.members_expected = 2 * options_.prefills + options_.decodes;
+  conductor.waiting_requests_max = options_.requests_max;
+  conductor.waiting_tokens_max = UINT64_MAX / 2;
+  spec.conductor = conductor;
+  spec.policy = find_routing_policy(options_.policy)->spawn;
+  finish_node(std::move(spec));
+}
+
+std::shared_ptr<device> replay_cluster::make_device(uint32_t slots, bool prefills) {
+  auto made = std::make_shared<device>();
+  made->events = std::make_unique<stream_forwarder>();
+  replay_stream_options options;
+  options.costs = options_.profile.costs;
+  options.layout = layout_;
+  options.slots = slots;
+  options.output_tokens = &output_tokens_;
+  options.end_token = end_token;
+  if (prefills)
+    options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
+  auto stream = std::make_unique<replay_stream>(home_, std::move(options), random_.next(), *made->events);
+  (prefills ? prefills_ : decodes_).push_back(stream.get());
+  made->stream = std::move(stream);
+  devices_.push_back(made);
+  return made;
+}
+
+void replay_cluster::add_prefill(uint32_t index) {
+  auto spec = begin_node();
+  auto number = spec.self.node;
+  spec.prefills.push_back({index, make_device(options_.blocks_max, true)});
+  auto blocks = options_.profile.cache_tokens / options_.block_tokens;
+  spec.shards.push_back({index, shards_.emplace_back(blocks * layout_.block_bytes())});
+  const auto* stream = prefills_.back();
+  network_->on_source(number, [stream, pool = devices_.back()->stream->pool()](const std::byte* place) {
+    return place >= pool.data() && place < pool.data() + pool.size() ? stream->ready_ns(place) : 0;
+  });
+  finish_node(std::move(spec));
+}
+
+void replay_cluster::add_decode(uint32_t index) {
+  auto spec = begin_node();
+  auto slots = static_cast<uint32_t>(options_.profile.decode_tokens / options_.block_tokens);
+  spec.decodes.push_back({index, make_device(slots, false)});
+  finish_node(std::move(spec));
+}
+
+/// In the place of the node actors: everybody hears of everybody else.
+void replay_cluster::introduce() {
+  for (uint32_t here = 0; here < nodes_.size(); ++here)
+    for (uint32_t there = 0; there < nodes_.size(); ++there) {
+      if (here == there)
+        continue;
+      for (const auto& item : nodes_[there].addressed) {
+        auto way = links_.make(here, there, item.handle, std::to_string(here) + ">" + name_of(item.who));
+        for (const auto& local : nodes_[here].addressed)
+          caf::anon_send(local.handle, peer_up{item.who, way});
+      }
+    }
+}
+
+/// What the Conductor does not get, or gets late.
+uint64_t replay_cluster::disturb(caf::message& what) {
+  if (what.match_elements<report>())
+    return options_.noise.report_age_ns;
+  if (what.match_elements<index_events>())
+    for (auto& event : what.get_mutable_as<index_events>(0).events)
+      if (random_.chance(options_.noise.lost_events_ppm))
+        event = {{random_.next(), random_.next()}, false}; // Keeps its number, and says nothing.
+  return 0;
+}
+
+caf::actor replay_cluster::session() const {
+  return caf::actor_cast<caf::actor>(*nodes_.front().session);
+}
+
+const conductor_core& replay_cluster::conductor_state() const {
+  for (const auto& item : nodes_.at(1).addressed)
+    if (item.who.kind == role::conductor)
+      return dynamic_cast<const conductor&>(*caf::actor_cast<caf::abstract_actor*>(item.handle)).state.core();
+  assert(false);
+  __builtin_unreachable();
+}
+
+} // namespace perigee::sim

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "actors/node/node_actors.hpp"
+#include "actors/sim/link.hpp"
+#include "actors/sim/replay/flow_network.hpp"
+#include "actors/sim/replay/noise.hpp"
+#include "actors/sim/replay/replay_stream.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace perigee::sim {
+
+/// The devices and networks of a replay: what `--profile` names.
+struct replay_profile {
+  std::string name = "a800x8-llama3-70b";
+  cost_profile costs;
+  double handover_layers = 80;          ///< one part in so many of a hand-over is left when the prefill ends
+  uint64_t decode_tokens = 1'330'000;   ///< KV capacity of a decode instance
+  uint64_t cache_tokens = 3'000'000;    ///< DRAM cache beside each prefill instance
+};
+
+struct replay_cluster_options {
+  uint32_t prefills = 8;
+  uint32_t decodes = 8;
+  uint32_t block_tokens = 512;
+  uint32_t chunk_tokens = 4096;
+  uint64_t link_latency_ns = 50'000;
+  replay_profile profile;
+  std::string policy = "kvcache-centric";
+  admission admit = admission::none;
+  uint64_t slo_ttft_ns = 30'000'000'000;
+  uint64_t slo_tbt_ns = 100'000'000;
+  uint32_t requests_max = 0;  ///< requests there can be at once: no queue is shorter
+  uint32_t blocks_max = 0;    ///< blocks that all of them can need at once
+  noise_options noise;
+  bool serialize = false; ///< control messages go through the production `inspect`
+};
+
+/// One gateway, one Conductor, prefill instances with a shard beside each, decode instances: production actors, assembled
+/// by `spawn_node`, over simulated streams, flows and links. All know each other from the start, and nobody fails. Must
+/// outlive every run of the world.
+class replay_cluster {
+public:
+  /// `output_tokens` by request number; must outlive the cluster.
+  replay_cluster(world& home, replay_cluster_options options, const std::vector<uint32_t>& output_tokens);
+
+  replay_cluster(const replay_cluster&) = delete;
+  replay_cluster& operator=(const replay_cluster&) = delete;
+
+  caf::actor session() const;
+  const conductor_core& conductor_state() const;
+  const replay_stream& prefill_stream(uint32_t index) const {
+    return *prefills_.at(index);
+  }
+  const replay_stream& decode_stream(uint32_t index) const {
+    return *decodes_.at(index);
+  }
+  const flow_network& network() const {
+    return *network_;
+  }
+  const replay_cluster_options& options() const {
+    return options_;
+  }
+
+private:
+  void add_gateway();
+  void add_conductor();
+  void add_prefill(uint32_t index);
+  void add_decode(uint32_t index);
+  node_spec begin_node();
+  void finish_node(node_spec spec);
+  std::shared_ptr<device> make_device(uint32_t slots, bool prefills);
+  void introduce();
+  uint64_t disturb(caf::message& what);
+
+  world& home_;
+  const replay_cluster_options options_;
+  const std::vector<uint32_t>& output_tokens_;
+  kernels::kv_layout layout_;
+  random_stream random_;
+  links links_;
+  std::shared_ptr<flow_network> network_;
+  std::vector<node_actors> nodes_;
+  std::vector<std::shared_ptr<device>> devices_;
+  std::vector<replay_stream*> prefills_;
+  std::vector<replay_stream*> decodes_;
+  std::vector<std::vector<std::byte>> shards_;
+};
+
+} // namespace perigee::sim

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/perigee/sim_options.hpp"
+
+#include "actors/policy/registry.hpp"
+#include "actors/sim/replay/noise.hpp"
+#include "apps/perigee/command.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <charconv>
+#include <cmath>
+
+namespace perigee::cli {
+
+namespace {
+
+constexpr auto seeds_max = uint64_t{1000};
+
+[[noreturn]] void refuse(const std::string& flag, const std::string& found, const std::string& allowed) {
+  throw usage_error(fmt::format("{}: found \"{}\", allowed {}", flag, found, allowed));
+}
+
+/// The number at the start of `text`, and what follows it.
+std::pair<double, std::string> number_and_rest(const std::string& text, const std::string& flag,
+                                               const std::string& allowed) {
+  auto value = 0.0;
+  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc{} || !std::isfinite(value) || value < 0)
+    refuse(flag, text, allowed);
+  return {value, {end, text.data() + text.size()}};
+}
+
+std::pair<std::string, std::string> split_pair(const std::string& text, char at, const std::string& flag,
+                                               const std::string& allowed) {
+  auto place = text.find(at);
+  if (place == std::string::npos)
+    refuse(flag, text, allowed);
+  return {text.substr(0, place), text.substr(place + 1)};
+}
+
+std::vector<std::string> split(const std::string& text, char at) {
+  auto parts = std::vector<std::string>{};
+  for (size_t begin = 0; begin <= text.size();) {
+    auto end = std::min(text.find(at, begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+void check_policies(const std::vector<std::string>& names) {
+  for (const auto& name : names)
+    if (find_routing_policy(name) == nullptr) {
+      auto known = std::vector<std::string>{};
+      for (const auto& entry : routing_policies())
+        known.push_back(entry.name);
+      refuse("--policy", name, fmt::format("{}", fmt::join(known, ", ")));
+    }
+}
+
+admission admission_of(const std::string& name) {
+  if (name == "none")
+    return admission::none;
+  if (name == "early")
+    return admission::early;
+  refuse("--admission", name, "none, early");
+}
+
+sim::noise_options parse_noise(const std::string& text) {
+  constexpr auto allowed = "prefill=SIGMA, reports=AGE, events=SHARE, separated by commas; such as "
+                           "prefill=0.2,reports=100ms,events=0.05";
+  auto result = sim::noise_options{};
+  if (text.empty())
+    return result;
+  for (const auto& part : split(text, ',')) {
+    auto [name, value] = split_pair(part, '=', "--noise", allowed);
+    if (name == "prefill") {
+      auto [sigma, rest] = number_and_rest(value, "--noise", allowed);
+      if (!rest.empty() || sigma > 1)
+        refuse("--noise", part, "prefill=0 to prefill=1");
+      result.prefill_sigma = sigma;
+    } else if (name == "reports") {
+      result.report_age_ns = parse_duration(value, "--noise");
+    } else if (name == "events") {
+      auto [share, rest] = number_and_rest(value, "--noise", allowed);
+      if (!rest.empty() || share > 1)
+        refuse("--noise", part, "events=0 to events=1");
+      result.lost_events_ppm = static_cast<uint32_t>(share * 1e6 + 0.5);
+    } else {
+      refuse("--noise", part, allowed);
+    }
+  }
+  return result;
+}
+
+} // namespace
+
+uint64_t parse_duration(const std::string& text, const std::string& flag) {
+  constexpr auto allowed = "a duration such as 30s, 100ms, 50us or 10min";
+  auto [value, unit] = number_and_rest(text, flag, allowed);
+  auto factor = unit == "ns"    ? 1.0
+                : unit == "us"  ? 1e3
+                : unit == "ms"  ? 1e6
+                : unit == "s"   ? 1e9
+                : unit == "min" ? 60e9
+                                : 0.0;
+  if (factor == 0 || value * factor > 1e18)
+    refuse(flag, text, allowed);
+  return static_cast<uint64_t>(value * factor + 0.5);
+}
+
+sim::service_level parse_slo(const std::string& text) {
+  constexpr auto allowed = "ttft=DURATION and tbt=DURATION, separated by a comma; such as ttft=30s,tbt=100ms";
+  auto result = sim::service_level{};
+  for (const auto& part : split(text, ',')) {
+    auto [name, value] = split_pair(part, '=', "--slo", allowed);
+    if (name != "ttft" && name != "tbt")
+      refuse("--slo", part, allowed);
+    (name == "ttft" ? result.ttft_ns : result.tbt_ns) = parse_duration(value, "--slo");
+  }
+  return result;
+}
+
+std::pair<uint64_t, uint64_t> parse_seeds(const std::string& text) {
+  constexpr auto allowed = "a number, or FIRST..LAST with at most 1000 seeds";
+  auto parse = [&](const std::string& part) {
+    auto value = uint64_t{0};
+    auto [end, problem] = std::from_chars(part.data(), part.data() + part.size(), value);
+    if (problem != std::errc{} || end != part.data() + part.size())
+      refuse("--seeds", text, allowed);
+    return value;
+  };
+  auto dots = text.find("..");
+  if (dots == std::string::npos)
+    return {parse(text), parse(text)};
+  auto first = parse(text.substr(0, dots));
+  auto last = parse(text.substr(dots + 2));
+  if (last < first || last - first >= seeds_max)
+    refuse("--seeds", text, allowed);
+  return {first, last};
+}
+
+sim_plan plan_sim(const sim_flags& flags) {
+  auto plan = sim_plan{};
+  check_policies(flags.policies);
+  for (const auto& name : flags.admissions)
+    admission_of(name);
+  if (flags.lengths != "oracle" && flags.lengths != "unknown")
+    refuse("--lengths", flags.lengths, "oracle, unknown");
+  auto [first, last] = parse_seeds(flags.seed);
+  for (auto speed : flags.speeds)
+    if (!(speed > 0) || speed > 1e6)
+      refuse("--speed", fmt::format("{}", speed), "more than 0, at most 1000000");
+  for (const auto& policy : flags.policies)
+    for (const auto& admission : flags.admissions)
+      for (auto speed : flags.speeds)
+        for (auto seed = first; seed <= last; ++seed)
+          plan.runs.push_back({policy, admission, speed, seed});
+  plan.promised = parse_slo(flags.slo);
+  auto& cluster = plan.common.cluster;
+  cluster.prefills = flags.prefill;
+  cluster.decodes = flags.decode;
+  cluster.chunk_tokens = flags.chunk_tokens;
+  cluster.slo_ttft_ns = plan.promised.ttft_ns;
+  cluster.slo_tbt_ns = plan.promised.tbt_ns;
+  cluster.serialize = flags.serialize;
+  cluster.noise = parse_noise(flags.noise);
+  if (flags.profile != cluster.profile.name)
+    refuse("--profile", flags.profile, cluster.profile.name);
+  if (flags.cache_tokens.size() > 1)
+    refuse("--cache-tokens", std::to_string(flags.cache_tokens.size()) + " sizes", "one; a list goes with --analyze");
+  if (!flags.cache_tokens.empty())
+    cluster.profile.cache_tokens = flags.cache_tokens.front();
+  if (cluster.profile.cache_tokens < cluster.block_tokens)
+    refuse("--cache-tokens", std::to_string(cluster.profile.cache_tokens),
+           fmt::format("at least {}, one block", cluster.block_tokens));
+  plan.common.clients.lengths_known = flags.lengths == "oracle";
+  if (!flags.deadline.empty())
+    plan.common.clients.deadline_ns = parse_duration(flags.deadline, "--deadline");
+  plan.common.digest = flags.digest || !flags.digest_log.empty();
+  plan.common.digest_log = flags.digest_log;
+  if (!flags.digest_log.empty() && plan.runs.size() > 1)
+    refuse("--digest-log", flags.digest_log, "only with one policy, admission, speed and seed");
+  return plan;
+}
+
+sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
+  auto options = plan.common;
+  options.cluster.policy = run.policy;
+  options.cluster.admit = admission_of(run.admission);
+  options.clients.speed = run.speed;
+  options.seed = run.seed;
+  return options;
+}
+
+} // namespace perigee::cli
