@@ -3,6 +3,7 @@
 #include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/sim_analyze.hpp"
+#include "apps/perigee/sim_pages.hpp"
 #include "apps/perigee/sim_report.hpp"
 
 #include <caf/init_global_meta_objects.hpp>
@@ -13,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <unistd.h>
 
@@ -50,10 +52,30 @@ private:
   bool shown_;
 };
 
+/// What a page says about its runs.
+std::vector<std::string> facts_of(const sim_flags& flags, const std::vector<sim::trace_request>& trace) {
+  auto facts = std::vector<std::string>{
+    flags.source.trace.empty() ? "drawn " + flags.source.draw : "trace " + std::filesystem::path{flags.source.trace}.filename().string(),
+    fmt::format("{} requests in {:.0f} s at 1x", trace.size(), static_cast<double>(trace.back().arrival_ns) / 1e9),
+    fmt::format("{} prefill + {} decode", flags.prefill, flags.decode),
+    fmt::format("profile {}", flags.profile),
+    fmt::format("SLO {}", flags.slo),
+    fmt::format("lengths {}", flags.lengths)};
+  if (!flags.noise.empty())
+    facts.push_back("noise " + flags.noise);
+  if (flags.speeds.size() == 1)
+    facts.push_back(fmt::format("speed {}x", flags.speeds.front()));
+  if (flags.admissions.size() == 1)
+    facts.push_back("admission " + flags.admissions.front());
+  facts.push_back("seed " + flags.seed);
+  return facts;
+}
+
 int run_sim(const sim_flags& flags) {
   auto plan = plan_sim(flags);
   auto trace = load_requests(flags.source);
   check_cluster(plan, trace);
+  auto pages = sim_pages{flags.html, flags.timeline};
   caf::init_global_meta_objects<caf::id_block::perigee>();
   caf::core::init_global_meta_objects();
   auto rows = std::vector<sim_row>{};
@@ -62,14 +84,21 @@ int run_sim(const sim_flags& flags) {
     progress_line line{!flags.json};
     for (size_t i = 0; i < plan.runs.size(); ++i) {
       const auto& run = plan.runs[i];
-      auto result = sim::run_replay(trace, options_of(plan, run), [&](size_t ended, uint64_t virtual_ns) {
+      auto recorder = sim::run_recorder{pages.slices_wanted()};
+      auto options = options_of(plan, run);
+      if (pages.wanted())
+        options.recorder = &recorder;
+      auto result = sim::run_replay(trace, options, [&](size_t ended, uint64_t virtual_ns) {
         line.show(i + 1, plan.runs.size(), run.policy, ended, trace.size(), virtual_ns);
       });
       for (const auto& problem : result.problems)
         problems += fmt::format("sim: policy {}, seed {}: {}\n", run.policy, run.seed, problem);
       rows.push_back(row_of(plan, run, result));
+      if (pages.wanted())
+        pages.add(recorder.finish(result.records));
     }
   }
+  pages.write(plan, rows, facts_of(flags, trace));
   if (flags.json) {
     auto all = boost::json::array{};
     for (const auto& row : rows)
@@ -133,11 +162,14 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_flag("--serialize", flags->serialize, "write and read back every control message (takes time)");
   sub->add_flag("--analyze", flags->analyze, "no run: lengths, shared prefixes, and what caches of some sizes would find");
   sub->add_option("--write-trace", flags->write_trace, "no run: write the requests as JSONL; - is standard output");
+  sub->add_option("--html", flags->html, "a file for a page of tables and charts; it needs no network");
+  sub->add_option("--timeline", flags->timeline, "a file for a timeline that Perfetto opens");
   sub->add_flag("--json", flags->json, "the rows as JSON");
   sub->footer("Examples:\n"
               "  perigee sim --trace conversation_trace.jsonl --policy kvcache-centric,least-seconds\n"
               "  perigee sim --trace t.jsonl --prefill 6 --decode 10 --speed 1,2,3 --admission none,early --json\n"
               "  perigee sim --trace t.jsonl --requests 1000 --seeds 1..5 --digest\n"
+              "  perigee sim --trace t.jsonl --policy kvcache-centric,random --html runs.html --timeline runs.json\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");
   sub->callback([&chosen, flags] { chosen = [flags] { return run_chosen(*flags); }; });

@@ -31,6 +31,8 @@ struct sim_flags {
   bool digest = false;
   std::string digest_log;
   bool serialize = false;
+  std::string html;
+  std::string timeline;
   bool json = false;
 };
 

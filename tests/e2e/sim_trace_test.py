@@ -18,13 +18,13 @@ def written(text):
 def small_trace():
     """sim: --analyze --json has exactly the documented fields, and their values by hand"""
     trace = written(LINE % (0, 600, "[1, 2]") + LINE % (1500, 1024, "[1, 3]") + LINE % (1500, 600, "[1, 2]"))
-    code, out, error = run("sim", "--analyze", "--trace", trace, "--cache-tokens", "1024,0,5000", "--json")
+    code, out, error = run("sim", "--analyze", "--trace", trace, "--cache-tokens", "1024,1,5000", "--json")
     check_equal((code, error), (0, ""), "exit code and standard error")
     check_equal(json.loads(out), {
         "requests": 3, "span_s": 1.5, "input_tokens": 2224, "output_tokens": 21, "blocks": 6, "unique_blocks": 3,
         "ideal_hit_blocks": 3, "ideal_hit_tokens": 1112,
         "lru": [{"capacity_tokens": 1024, "hit_blocks": 2, "hit_tokens": 1024},
-                {"capacity_tokens": 0, "hit_blocks": 0, "hit_tokens": 0},
+                {"capacity_tokens": 1, "hit_blocks": 0, "hit_tokens": 0},
                 {"capacity_tokens": 5000, "hit_blocks": 3, "hit_tokens": 1112}]}, "analysis")
     code, out, _ = run("sim", "--analyze", "--trace", trace, "--cache-tokens", "1024")
     check("3 requests in 1.500 s" in out and "unlimited" in out, f"the table: {out!r}")
@@ -52,6 +52,37 @@ def drawn_trace():
     answers = [run("sim", "--analyze", "--json", *source) for source in
                (["--trace", path], ["--draw", "agent:4", "--requests", 500])]
     check_equal(answers[0], answers[1], "analysis of the file and of the drawn requests")
+
+
+@case
+def pages():
+    """sim: --html and --timeline show what the row says, and change nothing about the run"""
+    folder = scratch_dir()
+    flags = ["sim", "--draw", "conversation:2", "--requests", 120, "--prefill", 2, "--decode", 2, "--digest", "--json"]
+    plain = json.loads(run(*flags)[1])["rows"][0]
+    code, out, error = run(*flags, "--html", folder / "run.html", "--timeline", folder / "run.json")
+    check_equal((code, error), (0, ""), "exit code and standard error")
+    row = json.loads(out)["rows"][0]
+    check_equal(row["digest"], plain["digest"], "digest with and without reports")
+    html = (folder / "run.html").read_text()
+    for part in ["kvcache-centric", "prefill-1", "decode-1", "120 requests", "block 0, in 120 requests"]:
+        check(part in html, f"{part} is not in the page")
+    events = json.loads((folder / "run.json").read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    of = lambda kind: [event for event in slices if event["cat"] == kind]
+    check_equal(sum(event["args"]["steps"] for event in of("decode")), row["decode_steps"], "decode steps")
+    computed = sum(event["args"]["tokens"] for event in of("prefill"))
+    analysis = json.loads(run("sim", "--analyze", "--draw", "conversation:2", "--requests", 120, "--json")[1])
+    check_equal(computed + row["hit_tokens"], analysis["input_tokens"], "computed and reused tokens")
+    check_equal(sum(event["args"]["tokens"] for event in of("fetch")), row["moved_tokens"], "fetched tokens")
+    check_equal({event["args"]["request"] for event in of("prefill")}, set(range(120)), "requests with chunks")
+    for track in {event["tid"] for event in slices}:
+        mine = sorted((event["ts"], event["ts"] + event["dur"]) for event in slices if event["tid"] == track)
+        check(all(a[1] <= b[0] + 0.002 for a, b in zip(mine, mine[1:])), f"slices of track {track} overlap")
+    ends = {event["id"]: event["ts"] for event in events if event["ph"] == "f"}
+    begins = {event["id"]: event["ts"] for event in events if event["ph"] == "s"}
+    check(len(begins) > 100 and all(begins[key] <= ends[key] for key in begins), "arrows go forward")
+    check_equal(run(*flags, "--html", folder / "no/such/run.html")[0], 1, "a page that cannot be written")
 
 
 @case

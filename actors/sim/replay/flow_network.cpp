@@ -66,6 +66,7 @@ void flow_network::post(uint64_t number, transport::transfer work) {
     for (const auto& part : work.pieces)
       added.source_ready_ns = std::max(
         added.source_ready_ns, source->second(from.owner->local_memory(work.local) + part.local_offset));
+  added.posted_ns = home_.now();
   added.work = std::move(work);
   ++totals_.flows;
   move_on();
@@ -164,7 +165,17 @@ void flow_network::share_ports() {
     home_.alarm(next_ns - home_.now(), *this, alarms_);
 }
 
+void flow_network::record(const flow& done) {
+  auto tokens = done.bytes / options_.bytes_token;
+  if (done.work.op == transport::direction::read)
+    options_.recorder->fetched(done.to, done.posted_ns, home_.now(), tokens);
+  else if (done.work.immediate)
+    options_.recorder->handed_over(done.to, *done.work.immediate, done.posted_ns, home_.now(), tokens);
+}
+
 void flow_network::finish(const flow& done) {
+  if (options_.recorder != nullptr)
+    record(done);
   auto here = endpoints_.find(done.through);
   if (here == endpoints_.end())
     return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/sim/replay/run_recorder.hpp"
 #include "actors/sim/world.hpp"
 #include "transport/fabric.hpp"
 
@@ -20,6 +21,8 @@ struct flow_options {
   uint64_t latency_ns = 0;        ///< after the last byte, until both sides know
   /// Layer-wise hand-over: of what is sent while it is being computed, one part in so many is left at the end.
   double handover_layers = 80;
+  run_recorder* recorder = nullptr; ///< told of each flow that ended; may be null
+  double bytes_token = 1;           ///< on the wire, for what it is told
 };
 
 /// When the block at a place of a node's memory is there, if a device is still computing it: virtual ns, or something in
@@ -65,6 +68,7 @@ private:
     double bytes = 0;
     double left = 0;
     double rate = 0; ///< bytes per second
+    uint64_t posted_ns = 0;
     uint64_t source_ready_ns = 0;
     uint64_t ends_ns = 0;  ///< once `draining`
     bool draining = false; ///< its last byte has left: uses no port any more
@@ -89,6 +93,7 @@ private:
   void move_on();
   void share_ports();
   void finish(const flow& done);
+  void record(const flow& done);
 
   world& home_;
   const flow_options options_;

@@ -12,6 +12,12 @@ constexpr uint64_t warm_up_ns = 1'000'000'000; // until everybody knows the Cond
 constexpr size_t problems_max = 5;
 constexpr uint64_t progress_every = 4096; // instants
 
+uint32_t replicas_of(const replay_cluster& cluster, uint64_t block) {
+  auto key = replay_clients::key_of(block);
+  auto found = cluster.conductor_state().index().lookup({&key, 1});
+  return found.empty() ? 0 : static_cast<uint32_t>(found.front().size());
+}
+
 } // namespace
 
 replay_result run_replay(std::span<const trace_request> trace, replay_options options, const replay_progress& progress) {
@@ -25,6 +31,7 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   }
   options.cluster.requests_max = static_cast<uint32_t>(trace.size()) + 1;
   options.cluster.blocks_max = static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX));
+  options.cluster.recorder = options.clients.recorder = options.recorder;
   replay_result result;
   world home{{.seed = options.seed, .digest = options.digest, .digest_log = options.digest_log}};
   replay_cluster target{home, options.cluster, output_tokens};
@@ -32,7 +39,11 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   clients.start(warm_up_ns);
   auto instants = uint64_t{0};
   auto start_ns = home.now() + warm_up_ns;
+  if (options.recorder != nullptr)
+    options.recorder->begin(start_ns, options.cluster.prefills, options.cluster.decodes, replay_cluster::first_instance_node, trace);
   auto ended = [&] {
+    if (options.recorder != nullptr && options.recorder->sample_due(home.now()))
+      options.recorder->sample(home.now(), [&](uint64_t block) { return replicas_of(target, block); });
     if (progress && ++instants % progress_every == 0)
       progress(clients.ended(), home.now() - std::min(home.now(), start_ns));
     return clients.done();

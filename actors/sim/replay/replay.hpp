@@ -18,6 +18,7 @@ struct replay_options {
   uint64_t seed = 1;
   bool digest = false;
   std::string digest_log = {};
+  run_recorder* recorder = nullptr; ///< for reports; may be null; changes nothing
 };
 
 struct replay_result {

@@ -23,7 +23,10 @@ replay_clients::replay_clients(world& home, caf::actor session, std::span<const 
     open_(trace.size()) {
   edge_ = home_.spawn("clients", [this](caf::event_based_actor*) {
     return caf::behavior{
-      [](const client_opened&) {},
+      [this](const client_opened& news) {
+        if (options_.recorder != nullptr)
+          options_.recorder->opened(news.client, news.request);
+      },
       [this](const client_text& news) { on(news); },
       [](const client_finish&) {},
       [this](const client_end& news) { on(news); },
@@ -113,6 +116,8 @@ void replay_clients::end(uint64_t number) {
   records_[number].tbt_ns = mean_of_longest_tenth(open_[number]->gaps);
   open_[number].reset();
   last_end_ns_ = home_.now() - start_ns_;
+  if (options_.recorder != nullptr)
+    options_.recorder->ended(number, home_.now());
   ++ended_;
 }
 

@@ -3,6 +3,7 @@
 
 #include "actors/core/client_messages.hpp"
 #include "actors/sim/replay/metrics.hpp"
+#include "actors/sim/replay/run_recorder.hpp"
 #include "actors/sim/trace/trace.hpp"
 #include "actors/sim/world.hpp"
 
@@ -19,6 +20,7 @@ struct replay_clients_options {
   bool lengths_known = true;   ///< `max_tokens` is the output length; otherwise what the context leaves
   uint64_t context_tokens = 131'072;
   uint64_t deadline_ns = 0;    ///< 0 for none
+  run_recorder* recorder = nullptr; ///< told when requests open and end; may be null
 };
 
 /// The clients of a replay: each request of a trace at its time, in the trace's order. Prompts have the right length and

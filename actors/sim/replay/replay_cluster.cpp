@@ -48,9 +48,16 @@ replay_cluster::replay_cluster(world& home, replay_cluster_options options, cons
   wires.bytes_per_second = options_.profile.costs.network_bytes_second;
   wires.bytes_scale = options_.profile.costs.kv_bytes_token * options_.block_tokens / static_cast<double>(layout_.block_bytes());
   wires.handover_layers = options_.profile.handover_layers;
+  wires.recorder = options_.recorder;
+  wires.bytes_token = options_.profile.costs.kv_bytes_token;
   network_ = flow_network::make(home_, wires);
-  if (options_.noise.report_age_ns > 0 || options_.noise.lost_events_ppm > 0)
-    links_.on_pass([this](caf::message& what) { return disturb(what); });
+  auto disturbs = options_.noise.report_age_ns > 0 || options_.noise.lost_events_ppm > 0;
+  if (disturbs || options_.recorder != nullptr)
+    links_.on_pass([this, disturbs](caf::message& what) {
+      if (options_.recorder != nullptr)
+        options_.recorder->passed(what, home_.now());
+      return disturbs ? disturb(what) : 0;
+    });
   add_gateway();
   add_conductor();
   for (uint32_t i = 0; i < options_.prefills; ++i)
@@ -116,6 +123,8 @@ std::shared_ptr<device> replay_cluster::make_device(uint32_t slots, bool prefill
   options.slots = slots;
   options.output_tokens = &output_tokens_;
   options.end_token = end_token;
+  options.recorder = options_.recorder;
+  options.instance = static_cast<uint32_t>(prefills_.size() + decodes_.size()); // prefill is made first
   if (prefills)
     options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
   auto stream = std::make_unique<replay_stream>(home_, std::move(options), random_.next(), *made->events);

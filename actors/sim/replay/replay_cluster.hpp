@@ -6,6 +6,7 @@
 #include "actors/sim/replay/flow_network.hpp"
 #include "actors/sim/replay/noise.hpp"
 #include "actors/sim/replay/replay_stream.hpp"
+#include "actors/sim/replay/run_recorder.hpp"
 
 #include <memory>
 #include <string>
@@ -37,6 +38,7 @@ struct replay_cluster_options {
   uint32_t blocks_max = 0;    ///< blocks that all of them can need at once
   noise_options noise;
   bool serialize = false; ///< control messages go through the production `inspect`
+  run_recorder* recorder = nullptr; ///< watches; may be null; sees no control messages where they are serialized
 };
 
 /// One gateway, one Conductor, prefill instances with a shard beside each, decode instances: production actors, assembled
@@ -61,6 +63,8 @@ public:
   const flow_network& network() const {
     return *network_;
   }
+  /// Of instance 0; the nodes of the others follow, those of prefill first.
+  static constexpr uint32_t first_instance_node = 2;
   const replay_cluster_options& options() const {
     return options_;
   }

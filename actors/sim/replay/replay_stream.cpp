@@ -78,7 +78,8 @@ uint64_t replay_stream::start(const kernels::prefill_work& work) {
   auto end = first + tokens;
   auto seconds = costs.prefill_token * tokens + costs.prefill_square * (end * end - first * first);
   auto& progress = prompts_[work.blocks.front()];
-  if (work.start == 0 || progress.end != work.start) {
+  auto fresh = work.start == 0 || progress.end != work.start;
+  if (fresh) {
     progress.factor = options_.prefill_noise.empty() ? 1 : options_.prefill_noise[random_.below(options_.prefill_noise.size())];
     seconds += costs.prefill_constant + costs.prefill_reused * first;
     ++totals_.prefills;
@@ -87,6 +88,9 @@ uint64_t replay_stream::start(const kernels::prefill_work& work) {
   auto takes = to_ns(seconds * progress.factor);
   if (!work.samples.empty())
     prompts_.erase(work.blocks.front());
+  if (options_.recorder != nullptr)
+    options_.recorder->chunk(options_.instance, work.blocks.front(), fresh, home_.now(), home_.now() + takes, work.tokens.size(),
+                             work.samples.empty() ? std::nullopt : std::optional{work.samples.front().params.seed});
   totals_.computed_tokens += work.tokens.size();
   totals_.prefill_ns += takes;
   for (auto block = work.start / options_.layout.block_tokens; block < work.blocks.size(); ++block)
@@ -102,6 +106,8 @@ uint64_t replay_stream::start(const kernels::decode_work& work) {
     context += row.position + 1;
   auto takes = to_ns(costs.step_constant + costs.step_row * static_cast<double>(work.rows.size())
                      + costs.step_context_token * static_cast<double>(context));
+  if (options_.recorder != nullptr)
+    options_.recorder->step(options_.instance, home_.now(), home_.now() + takes, static_cast<uint32_t>(work.rows.size()));
   ++totals_.steps;
   totals_.rows += work.rows.size();
   totals_.step_ns += takes;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/conductor/estimator.hpp"
+#include "actors/sim/replay/run_recorder.hpp"
 #include "actors/sim/world.hpp"
 #include "kernels/stream.hpp"
 
@@ -21,6 +22,8 @@ struct replay_stream_options {
   token_id end_token = 0;
   /// Factors on the time of whole prefills, drawn at random; none: every prefill takes what the profile says.
   std::vector<double> prefill_noise;
+  run_recorder* recorder = nullptr; ///< told of chunks and steps; may be null
+  uint32_t instance = 0;            ///< its number there
 };
 
 /// A device that computes nothing and takes the time of a cost profile, with the contract of `kernels::stream`. A prompt

@@ -142,6 +142,10 @@ void write_run_charts(std::ostream& out, const report_page& page, std::span<cons
   write_over_time(out, "Hit ratio", "Reused share of the input tokens, by arrival.",
                   {"reused share of input tokens", quantity::share, false, 0, 1}, end_s, std::move(hits));
   auto rejects = lines_of(runs, [&](const run_record& run) { return reject_curve(run.requests, coarse); });
+  auto is_rejected = [](const run_request& request) { return !request.rejected.empty(); };
+  if (std::ranges::none_of(runs, [&](const run_record& run) { return std::ranges::any_of(run.requests, is_rejected); }))
+    for (auto& line : rejects)
+      line.points.clear();
   auto rejects_axis = value_axis("rejects per minute", quantity::count, rejects, 1);
   write_over_time(out, "Rejects", "Requests refused, by arrival.", rejects_axis, end_s, std::move(rejects));
   out << "</div>\n";

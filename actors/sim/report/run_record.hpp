@@ -55,7 +55,7 @@ struct run_slice {
   uint32_t instance = 0; ///< where it runs or arrives
   uint64_t begin_ns = 0;
   uint64_t end_ns = 0;
-  uint64_t request = no_request; ///< `run_request::id`; none for steps
+  uint64_t request = no_request; ///< `run_request::id`; none for steps, and where nobody knows
   uint64_t tokens = 0;           ///< computed, generated or moved
   uint32_t steps = 0;            ///< that were merged
   uint32_t rows = 0;             ///< requests in the batch, at most

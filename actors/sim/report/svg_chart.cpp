@@ -65,8 +65,11 @@ std::vector<tick> linear_ticks(const chart_axis& axis, double unit, int wanted) 
 std::vector<tick> ticks_of(const chart_axis& axis, int wanted) {
   if (axis.logarithmic) {
     auto result = std::vector<tick>{};
+    auto few = axis.high / axis.low < 150; // then 2 and 5 have room, too
     for (auto i = std::round(std::log10(axis.low)); i <= std::log10(axis.high) + 1e-9; ++i)
-      result.push_back({std::pow(10.0, i), format_quantity(std::pow(10.0, i), axis.unit)});
+      for (auto factor : {1.0, 2.0, 5.0})
+        if (auto value = factor * std::pow(10.0, i); (factor == 1 || few) && value <= axis.high * 1.001)
+          result.push_back({value, format_quantity(value, axis.unit)});
     return result;
   }
   if (axis.unit == quantity::seconds)
@@ -248,8 +251,8 @@ std::string render_chart(const chart& what) {
     add_line(out, what, line);
   auto empty = std::ranges::all_of(what.lines, [](const chart_line& line) { return line.points.empty(); });
   if (empty)
-    out += fmt::format("<text x=\"{}\" y=\"{}\" class=\"mid none\">nothing to show</text>",
-                       (left + chart_width - right) / 2, (top + chart_height - bottom) / 2);
+    out += fmt::format("<text x=\"{}\" y=\"{}\" class=\"mid none\">none</text>", (left + chart_width - right) / 2,
+                       (top + chart_height - bottom) / 2);
   return out + "</svg>";
 }
 

@@ -106,8 +106,9 @@ void run_timeline::choose(size_t slices_max) {
   // Requests are numbered in the order of their arrival, so that a stride takes them evenly.
   stride_ = (others + share - 1) / share;
   stride_ = std::max<uint64_t>(stride_, 1);
+  auto strangers = uint64_t{0}; // of no known request
   for (const auto& slice : run_.slices)
-    if (slice.kind != slice_kind::steps && slice.request % stride_ == 0)
+    if (slice.kind != slice_kind::steps && (slice.request == no_request ? strangers++ : slice.request) % stride_ == 0)
       others_.push_back({slice, track(slice.instance, 0)});
   std::ranges::stable_sort(others_, {}, [](const placed_slice& it) { return it.slice.begin_ns; });
 }
@@ -168,9 +169,7 @@ void run_timeline::write_slice(const placed_slice& placed) {
       + fmt::format(R"("cat":"decode","name":"decode","args":{{"steps":{},"requests_max":{},"tokens":{}}}}})",
                     slice.steps, slice.rows, slice.tokens));
   case slice_kind::fetch:
-    return event(head
-                 + fmt::format(R"("cat":"fetch","name":"fetch {}","args":{{"request":{},"tokens":{}}}}})",
-                               slice.request, slice.request, slice.tokens));
+    return event(head + fmt::format(R"("cat":"fetch","name":"fetch","args":{{"tokens":{}}}}})", slice.tokens));
   case slice_kind::hand_over:
     return event(head
                  + fmt::format(R"("cat":"hand-over","name":"hand-over {}","args":{{"request":{},"tokens":{}}}}})",
