@@ -38,7 +38,7 @@ void activations::set(const ops& table, uint32_t row, const float* values) noexc
 }
 
 linear::linear(const ops& table, thread_pool& pool, bool fixed_order) : table_(table), pool_(pool) {
-  if (!fixed_order && wants_bf16(dtype::bf16))
+  if (!fixed_order && wants_bf16(dtype::bf16) && dnnl_gemm::pays())
     dnnl_ = std::make_unique<dnnl_gemm>(pool);
 }
 

@@ -45,7 +45,7 @@ struct attention_task {
   float* scratch = nullptr;        ///< `attention_scratch_floats()` floats, aligned to 64 bytes
 };
 
-inline constexpr uint32_t attention_units_max = 32;
+inline constexpr uint32_t attention_units_max = 64;
 inline constexpr uint32_t attention_tile = 16; ///< tokens taken at once
 
 /// First position of the tile that holds `position`: tiles begin anew in every block.
@@ -57,7 +57,11 @@ constexpr uint32_t padded_head(uint32_t head_dim) noexcept {
   return (head_dim + 15) / 16 * 16;
 }
 constexpr size_t attention_scratch_floats(uint32_t head_dim) noexcept {
-  return size_t{2 * attention_tile + attention_units_max} * padded_head(head_dim);
+  return size_t{64 + attention_units_max + attention_units_max / 2} * padded_head(head_dim);
+}
+/// Whether `ops::attention_bf16_dot` can take such heads and blocks.
+constexpr bool dot_attention_fits(uint32_t head_dim, uint32_t block_tokens) noexcept {
+  return head_dim % 16 == 0 && block_tokens % 16 == 0;
 }
 
 /// The arithmetic of the model on one instruction set. Every function handles any length; pointers need no alignment
@@ -79,6 +83,8 @@ struct ops {
   void (*attention_f32)(const attention_task& task) noexcept;
   void (*attention_f16)(const attention_task& task) noexcept;
   void (*attention_bf16)(const attention_task& task) noexcept;
+  /// For several units, whose q and weights it rounds to bf16; null without AVX-512 BF16. See `dot_attention_fits`.
+  void (*attention_bf16_dot)(const attention_task& task) noexcept;
 };
 
 /// In ascending order of what they can do.

@@ -93,6 +93,7 @@ const ops avx2_ops = {
   .attention_f32 = simd::attention<vector8, simd::f32_element>,
   .attention_f16 = simd::attention<vector8, simd::f16_element>,
   .attention_bf16 = simd::attention<vector8, simd::bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

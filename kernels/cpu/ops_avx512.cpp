@@ -19,6 +19,7 @@ const ops avx512_ops = {
   .attention_f32 = simd::attention<vector16, simd::f32_element>,
   .attention_f16 = simd::attention<vector16, simd::f16_element>,
   .attention_bf16 = simd::attention<vector16, simd::bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

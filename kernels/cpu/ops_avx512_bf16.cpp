@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/bf16_attention.hpp"
 #include "kernels/cpu/simd_attention.hpp"
 #include "kernels/cpu/simd_kernels.hpp"
 #include "kernels/cpu/vector16.hpp"
@@ -61,6 +62,7 @@ const ops avx512_bf16_ops = {
   .attention_f32 = simd::attention<vector16, simd::f32_element>,
   .attention_f16 = simd::attention<vector16, simd::f16_element>,
   .attention_bf16 = simd::attention<vector16, simd::bf16_element>,
+  .attention_bf16_dot = attention_bf16_dot,
 };
 
 } // namespace perigee::kernels::cpu

@@ -167,6 +167,7 @@ const ops scalar_ops = {
   .attention_f32 = attention<f32_element>,
   .attention_f16 = attention<f16_element>,
   .attention_bf16 = attention<bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

@@ -18,8 +18,9 @@ namespace {
 constexpr auto chunk_rows = uint32_t{512};
 // Elementwise work on fewer numbers than this is done before a helper has woken up.
 constexpr auto serial_numbers_max = uint64_t{20'000};
-// Query heads that go over one piece of K and V together.
+// Query heads that go over one piece of K and V together, and as many as dot products want to bring it into order for.
 constexpr auto units_aim = uint32_t{16};
+constexpr auto dot_units_aim = attention_units_max;
 
 void ensure(aligned_buffer<float>& buffer, size_t count) {
   if (buffer.size() < count)
@@ -38,7 +39,8 @@ transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_to
     layout_(model_->layout(block_tokens)), kv_(pool),
     frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads),
     ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
-    linear_(ops_, pool_, options.batch_invariant), bf16_(linear_.wants_bf16(model_->weights().type)) {
+    linear_(ops_, pool_, options.batch_invariant), fixed_order_(options.batch_invariant),
+    bf16_(linear_.wants_bf16(model_->weights().type)) {
   scratch_stride_ = std::max<size_t>({attention_scratch_floats(config_.head_dim), config_.hidden, config_.ffn});
   scratch_stride_ = (scratch_stride_ + 15) / 16 * 16;
   scratch_ = aligned_buffer<float>{scratch_stride_ * pool_.threads()};
@@ -222,7 +224,9 @@ void transformer::finish_layer(uint32_t layer, std::span<const row> rows, std::s
 
 void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices) {
   auto heads_per_kv = config_.heads / config_.kv_heads;
-  auto rows_max = std::max(1u, units_aim / heads_per_kv);
+  auto dots = ops_.attention_bf16_dot != nullptr && model_->kv_type() == dtype::bf16
+              && dot_attention_fits(config_.head_dim, layout_.block_tokens);
+  auto rows_max = std::max(1u, (dots ? dot_units_aim : units_aim) / heads_per_kv);
   // Runs of rows that share a sequence, each at most `rows_max` long.
   auto runs = std::vector<std::pair<uint32_t, uint32_t>>{};
   for (auto i = 0u; i < indices.size(); ++i)
@@ -268,7 +272,11 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       work.v_offset = layout_.layer_bytes / 2 + kv_head * head_bytes;
       work.slots = rows[indices[begin]].slots;
       work.scratch = scratch_.data() + thread * scratch_stride_;
-      kernel(work);
+      // A single unit reads K and V where they are; which of the two it is must not depend on the batch.
+      if (dots && (units > 1 || fixed_order_))
+        ops_.attention_bf16_dot(work);
+      else
+        kernel(work);
     }
   });
 }

@@ -73,6 +73,7 @@ private:
   thread_pool pool_;
   const ops& ops_;
   linear linear_;
+  bool fixed_order_;
   bool bf16_; ///< activations of linear layers
 
   aligned_buffer<float> x_;        ///< residual stream [rows, hidden]

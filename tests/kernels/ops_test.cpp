@@ -255,9 +255,10 @@ namespace {
 
 /// Random queries over a random pool; blocks in random slots, what lies behind the sequence is not a number.
 struct attention_fixture {
-  attention_fixture(random_numbers& random, dtype kv) : type(kv) {
-    head_dim = 2 * random.from(1, 50);
-    block_tokens = random.from(0, 1) == 0 ? 16 : random.from(1, 40);
+  attention_fixture(random_numbers& random, dtype kv)
+    : attention_fixture(random, kv, 2 * random.from(1, 50), random.from(0, 1) == 0 ? 16 : random.from(1, 40)) {}
+  attention_fixture(random_numbers& random, dtype kv, uint32_t head, uint32_t block)
+    : type(kv), head_dim(head), block_tokens(block) {
     units = random.from(1, attention_units_max);
     auto longest = random.from(1, 150);
     auto count = (longest + block_tokens - 1) / block_tokens;
@@ -343,6 +344,27 @@ TEST_CASE(
         }
       }
     }
+}
+
+TEST_CASE("ops: attention with bf16 dot products agrees with the reference, and units do not affect each other") {
+  if (best_instruction_set() < instruction_set::avx512_bf16)
+    return testing::skip("the processor has no AVX-512 BF16");
+  auto table = ops_for(instruction_set::avx512_bf16);
+  auto random = random_numbers{6};
+  for (auto round = uint64_t{0}; round < testing::seeds(100); ++round) {
+    auto fixture = attention_fixture{random, dtype::bf16, 16 * random.from(1, 9), 16 * random.from(1, 3)};
+    CAPTURE(fixture.head_dim);
+    CAPTURE(fixture.block_tokens);
+    CAPTURE(fixture.units);
+    auto expected = fixture.run(scalar_ops, 0, fixture.units);
+    table.attention_bf16 = table.attention_bf16_dot;
+    auto together = fixture.run(table, 0, fixture.units);
+    REQUIRE_LE(largest_difference(expected, together), 1.5e-2f); // queries and weights are rounded to 8 bits
+    for (auto u = 0u; u < fixture.units; ++u) {
+      auto alone = fixture.run(table, u, 1);
+      REQUIRE(std::memcmp(alone.data(), together.data() + size_t{u} * fixture.head_dim, 4 * fixture.head_dim) == 0);
+    }
+  }
 }
 
 TEST_CASE("thread_pool: more threads than it can count are not started") {
