@@ -40,7 +40,7 @@ transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_to
     frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads),
     ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
     linear_(ops_, pool_, options.batch_invariant), fixed_order_(options.batch_invariant),
-    bf16_(linear_.wants_bf16(model_->weights().type)) {
+    form_(linear_.form_for(packed_.output().type())) {
   scratch_stride_ = std::max<size_t>({attention_scratch_floats(config_.head_dim), config_.hidden, config_.ffn});
   scratch_stride_ = (scratch_stride_ + 15) / 16 * 16;
   scratch_ = aligned_buffer<float>{scratch_stride_ * pool_.threads()};
@@ -99,7 +99,7 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
   auto outputs = static_cast<uint32_t>(wanted.size());
   if (outputs == 0)
     return true;
-  in_.reshape(rounded_rows(outputs), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(outputs), config_.hidden, form_);
   each_row(outputs, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(tail_.data() + size_t{i} * config_.hidden, model_->weights().final_norm.data(), config_.rms_eps,
                   config_.hidden, scratch);
@@ -135,7 +135,7 @@ void transformer::embed(std::span<const row> rows) {
 void transformer::compute_kv(uint32_t layer, const chunk& part) {
   auto count = static_cast<uint32_t>(part.rows.size());
   const auto& weights = model_->weights().layers[layer];
-  in_.reshape(rounded_rows(count), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(count), config_.hidden, form_);
   each_row(count, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(x_.data() + size_t{part.first + i} * config_.hidden, weights.attention_norm.data(), config_.rms_eps,
                   config_.hidden, scratch);
@@ -193,6 +193,7 @@ void transformer::store_kv(uint32_t layer, uint32_t index, const row& at) {
     break;
   case dtype::f16: scatter(k, v, as_half(k_out), as_half(v_out), config_, bt, offset, f32_to_f16); break;
   case dtype::bf16: scatter(k, v, as_half(k_out), as_half(v_out), config_, bt, offset, f32_to_bf16); break;
+  case dtype::q8_0: break; // KV never is
   }
 }
 
@@ -203,17 +204,17 @@ void transformer::finish_layer(uint32_t layer, std::span<const row> rows, std::s
   const auto& weights = model_->weights().layers[layer];
   const auto& packed = packed_.layers()[layer];
   attend(layer, rows, indices);
-  in_.reshape(rounded_rows(count), config_.q_width(), bf16_);
+  in_.reshape(rounded_rows(count), config_.q_width(), form_);
   each_row(count, config_.q_width(),
            [&](uint32_t i, float*) { in_.set(ops_, i, attended_.data() + size_t{i} * config_.q_width()); });
   linear_.apply(packed.o, in_, count, x, config_.hidden, true);
-  in_.reshape(rounded_rows(count), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(count), config_.hidden, form_);
   each_row(count, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(x + size_t{i} * config_.hidden, weights.ffn_norm.data(), config_.rms_eps, config_.hidden, scratch);
     in_.set(ops_, i, scratch);
   });
   linear_.apply(packed.gate_up, in_, count, gate_up_.data(), 2 * size_t{config_.ffn}, false);
-  in_.reshape(rounded_rows(count), config_.ffn, bf16_);
+  in_.reshape(rounded_rows(count), config_.ffn, form_);
   each_row(count, config_.ffn, [&](uint32_t i, float* scratch) {
     auto* gate = gate_up_.data() + size_t{i} * 2 * config_.ffn;
     ops_.swiglu(gate, gate + config_.ffn, config_.ffn, scratch);

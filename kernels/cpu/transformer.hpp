@@ -74,7 +74,7 @@ private:
   const ops& ops_;
   linear linear_;
   bool fixed_order_;
-  bool bf16_; ///< activations of linear layers
+  input_form form_; ///< of the input to linear layers
 
   aligned_buffer<float> x_;        ///< residual stream [rows, hidden]
   aligned_buffer<float> tail_;     ///< the same, of wanted rows only, for the last layer
