@@ -79,6 +79,10 @@ dnnl_gemm::dnnl_gemm(thread_pool& pool) : pool_(pool), state_(std::make_unique<s
 
 dnnl_gemm::~dnnl_gemm() = default;
 
+bool dnnl_gemm::pays() noexcept {
+  return dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
+}
+
 void dnnl_gemm::apply(const packed_matrix& matrix, const uint16_t* in, size_t in_stride, uint32_t rows, float* out,
                       size_t out_stride, bool accumulate) {
   assert(matrix.type() == dtype::bf16);

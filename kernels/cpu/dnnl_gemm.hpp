@@ -22,6 +22,9 @@ constexpr uint32_t rounded_rows(uint32_t rows) noexcept {
 class dnnl_gemm {
 public:
   explicit dnnl_gemm(thread_pool& pool);
+  /// Whether it is faster than our own kernels on this processor: where it multiplies on tiles (AMX). With plain
+  /// AVX-512 BF16 both run at the rate of the instruction.
+  static bool pays() noexcept;
   ~dnnl_gemm();
 
   /// out[rows, n] = in × matrixᵀ, or += . `in` is bf16 with room for `rounded_rows(rows)` rows.

@@ -2,6 +2,7 @@
 #include "kernels/cpu/linear.hpp"
 
 #include "kernels/cpu/dnnl_gemm.hpp"
+#include "kernels/cpu/q8_block.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -18,27 +19,35 @@ constexpr auto dnnl_rows_min = uint32_t{128};
 
 } // namespace
 
-void activations::reshape(uint32_t rows, uint32_t k, bool bf16) {
+void activations::reshape(uint32_t rows, uint32_t k, input_form form) {
   k_ = k;
-  bf16_ = bf16;
-  stride_ = bf16 ? stored_k(dtype::bf16, k) : k;
-  auto bytes = rows * stride_ * (bf16 ? 2 : 4);
+  form_ = form;
+  auto padded = stored_k(dtype::bf16, k);
+  stride_ = form == input_form::q8 ? padded / q8_block_numbers : form == input_form::bf16 ? padded : k;
+  auto bytes = rows * stride_ * element_bytes();
   if (memory_.size() < bytes)
     memory_ = aligned_buffer<std::byte>{bytes};
 }
 
+size_t activations::element_bytes() const noexcept {
+  return form_ == input_form::q8 ? sizeof(q8_block) : form_ == input_form::bf16 ? 2 : 4;
+}
+
 void activations::set(const ops& table, uint32_t row, const float* values) noexcept {
-  if (!bf16_) {
-    std::memcpy(memory_.data() + row * stride_ * 4, values, k_ * sizeof(float));
-    return;
+  auto* to = memory_.data() + row * stride_ * element_bytes();
+  if (form_ == input_form::f32) {
+    std::memcpy(to, values, k_ * sizeof(float));
+  } else if (form_ == input_form::q8) {
+    table.quantize_q8(values, k_, reinterpret_cast<q8_block*>(to));
+  } else {
+    auto* out = reinterpret_cast<uint16_t*>(to);
+    table.to_bf16(values, k_, out);
+    std::fill(out + k_, out + stride_, uint16_t{0});
   }
-  auto* out = reinterpret_cast<uint16_t*>(memory_.data()) + row * stride_;
-  table.to_bf16(values, k_, out);
-  std::fill(out + k_, out + stride_, uint16_t{0});
 }
 
 linear::linear(const ops& table, thread_pool& pool, bool fixed_order) : table_(table), pool_(pool) {
-  if (!fixed_order && wants_bf16(dtype::bf16))
+  if (!fixed_order && form_for(dtype::bf16) == input_form::bf16 && dnnl_gemm::pays())
     dnnl_ = std::make_unique<dnnl_gemm>(pool);
 }
 
@@ -46,15 +55,16 @@ linear::~linear() = default;
 
 void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t rows, float* out, size_t out_stride,
                    bool accumulate) {
-  assert(in.k() == matrix.k() && in.bf16() == wants_bf16(matrix.type()));
-  if (dnnl_ && in.bf16() && rows >= dnnl_rows_min) {
+  assert(in.k() == matrix.k() && in.form() == form_for(matrix.type()));
+  if (dnnl_ && in.form() == input_form::bf16 && rows >= dnnl_rows_min) {
     dnnl_->apply(matrix, static_cast<const uint16_t*>(in.data()), in.stride(), rows, out, out_stride, accumulate);
     return;
   }
-  auto kernel = in.bf16()                      ? table_.gemm_bf16_dot
-                : matrix.type() == dtype::bf16 ? table_.gemm_bf16
-                : matrix.type() == dtype::f16  ? table_.gemm_f16
-                                               : table_.gemm_f32;
+  auto kernel = in.form() == input_form::q8     ? table_.gemm_q8
+                : in.form() == input_form::bf16 ? table_.gemm_bf16_dot
+                : matrix.type() == dtype::bf16  ? table_.gemm_bf16
+                : matrix.type() == dtype::f16   ? table_.gemm_f16
+                                                : table_.gemm_f32;
   auto task = gemm_task{};
   task.a = in.data();
   task.a_stride = in.stride();

@@ -9,7 +9,7 @@ instruction_set best_instruction_set() noexcept {
   auto avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   auto avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
                 && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512bf16"))
+  if (avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
     return instruction_set::avx512_bf16;
   return avx512 ? instruction_set::avx512 : avx2 ? instruction_set::avx2 : instruction_set::scalar;
 }

@@ -6,8 +6,10 @@
 
 namespace perigee::kernels::cpu {
 
+struct q8_block;
+
 /// Columns of one panel of a packed matrix: 32 for f32 and f16 ([k][32] elements), 64 for bf16 ([k/2][64][2], the order
-/// in which AVX-512 BF16 multiplies and one that oneDNN reads as it is).
+/// in which AVX-512 BF16 multiplies and one that oneDNN reads as it is) and for int8.
 inline constexpr uint32_t panel_columns = 32;
 inline constexpr uint32_t panel_columns_bf16 = 64;
 
@@ -45,7 +47,7 @@ struct attention_task {
   float* scratch = nullptr;        ///< `attention_scratch_floats()` floats, aligned to 64 bytes
 };
 
-inline constexpr uint32_t attention_units_max = 32;
+inline constexpr uint32_t attention_units_max = 64;
 inline constexpr uint32_t attention_tile = 16; ///< tokens taken at once
 
 /// First position of the tile that holds `position`: tiles begin anew in every block.
@@ -57,7 +59,11 @@ constexpr uint32_t padded_head(uint32_t head_dim) noexcept {
   return (head_dim + 15) / 16 * 16;
 }
 constexpr size_t attention_scratch_floats(uint32_t head_dim) noexcept {
-  return size_t{2 * attention_tile + attention_units_max} * padded_head(head_dim);
+  return size_t{64 + attention_units_max + attention_units_max / 2} * padded_head(head_dim);
+}
+/// Whether `ops::attention_bf16_dot` can take such heads and blocks.
+constexpr bool dot_attention_fits(uint32_t head_dim, uint32_t block_tokens) noexcept {
+  return head_dim % 16 == 0 && block_tokens % 16 == 0;
 }
 
 /// The arithmetic of the model on one instruction set. Every function handles any length; pointers need no alignment
@@ -76,12 +82,18 @@ struct ops {
   void (*gemm_bf16_dot)(const gemm_task& task) noexcept; ///< bf16 activations; null without AVX-512 BF16
   /// Rounds to nearest even; what `gemm_bf16_dot` takes as input, and null where that is.
   void (*to_bf16)(const float* x, uint32_t n, uint16_t* out) noexcept;
+  /// int8 weights; `a` is of `q8_block`, which `a_stride` counts, and panels are as `q8_block.hpp` says.
+  void (*gemm_q8)(const gemm_task& task) noexcept;
+  /// `n` numbers to whole blocks, the last one filled up with zeros.
+  void (*quantize_q8)(const float* x, uint32_t n, q8_block* out) noexcept;
   void (*attention_f32)(const attention_task& task) noexcept;
   void (*attention_f16)(const attention_task& task) noexcept;
   void (*attention_bf16)(const attention_task& task) noexcept;
+  /// For several units, whose q and weights it rounds to bf16; null without AVX-512 BF16. See `dot_attention_fits`.
+  void (*attention_bf16_dot)(const attention_task& task) noexcept;
 };
 
-/// In ascending order of what they can do.
+/// In ascending order of what they can do; the last has VNNI too.
 enum class instruction_set : uint8_t { scalar, avx2, avx512, avx512_bf16 };
 
 /// The best that this processor and this build have.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/simd_attention.hpp"
 #include "kernels/cpu/simd_kernels.hpp"
+#include "kernels/cpu/simd_q8.hpp"
 
 #include <immintrin.h>
 
@@ -90,9 +91,12 @@ const ops avx2_ops = {
   .gemm_bf16 = simd::gemm<vector8, simd::paired_panel<vector8>, 2>,
   .gemm_bf16_dot = nullptr,
   .to_bf16 = nullptr,
+  .gemm_q8 = simd::gemm_q8,
+  .quantize_q8 = simd::quantize_q8,
   .attention_f32 = simd::attention<vector8, simd::f32_element>,
   .attention_f16 = simd::attention<vector8, simd::f16_element>,
   .attention_bf16 = simd::attention<vector8, simd::bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

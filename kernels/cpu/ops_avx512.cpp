@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/simd_attention.hpp"
 #include "kernels/cpu/simd_kernels.hpp"
+#include "kernels/cpu/simd_q8.hpp"
 #include "kernels/cpu/vector16.hpp"
 
 namespace perigee::kernels::cpu {
@@ -16,9 +17,12 @@ const ops avx512_ops = {
   .gemm_bf16 = simd::gemm<vector16, simd::paired_panel<vector16>, 12>,
   .gemm_bf16_dot = nullptr,
   .to_bf16 = nullptr,
+  .gemm_q8 = simd::gemm_q8,
+  .quantize_q8 = simd::quantize_q8,
   .attention_f32 = simd::attention<vector16, simd::f32_element>,
   .attention_f16 = simd::attention<vector16, simd::f16_element>,
   .attention_bf16 = simd::attention<vector16, simd::bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

@@ -2,6 +2,7 @@
 // The reference: plain loops, products and sums rounded one by one, no library function whose result could differ from
 // machine to machine. Deterministic runs use it, and every faster kernel is compared with it.
 #include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/q8_block.hpp"
 #include "kernels/model/dtype.hpp"
 
 #include <algorithm>
@@ -105,6 +106,46 @@ void gemm(const gemm_task& task) noexcept {
   }
 }
 
+void quantize_q8(const float* x, uint32_t n, q8_block* out) noexcept {
+  for (auto at = 0u; at < n; at += q8_block_numbers, ++out) {
+    auto count = std::min(q8_block_numbers, n - at);
+    auto largest = 0.0f;
+    for (auto i = 0u; i < count; ++i)
+      largest = std::max(largest, std::abs(x[at + i]));
+    *out = {};
+    out->scale = largest / 127;
+    auto inverse = largest > 0 ? 127 / largest : 0;
+    auto sum = 0;
+    for (auto i = 0u; i < count; ++i) {
+      out->q[i] = static_cast<int8_t>(std::nearbyint(x[at + i] * inverse));
+      sum += out->q[i];
+    }
+    out->bias = -128 * sum;
+  }
+}
+
+void gemm_q8(const gemm_task& task) noexcept {
+  auto blocks = (task.k + q8_block_numbers - 1) / q8_block_numbers;
+  for (auto panel = task.panel_begin; panel < task.panel_end; ++panel) {
+    auto first = panel * panel_columns_bf16;
+    for (auto row = 0u; row < task.rows; ++row)
+      for (auto column = 0u; column < std::min(panel_columns_bf16, task.n - first); ++column) {
+        auto* b = task.panels + panel * task.panel_bytes;
+        auto sum = 0.0f;
+        for (auto block = 0u; block < blocks; ++block, b += q8_panel_block_bytes) {
+          const auto& a = static_cast<const q8_block*>(task.a)[row * task.a_stride + block];
+          auto whole = a.bias;
+          for (auto i = 0u; i < q8_block_numbers; ++i)
+            whole += a.q[i] * std::to_integer<int>(b[(i / 4 * panel_columns_bf16 + column) * 4 + i % 4]);
+          auto scale = f16_element::load(b + panel_columns_bf16 * q8_block_numbers + 2 * size_t{column});
+          sum += static_cast<float>(whole) * (scale * a.scale);
+        }
+        auto& c = task.c[row * task.c_stride + first + column];
+        c = task.accumulate ? c + sum : sum;
+      }
+  }
+}
+
 /// One unit: online softmax over tiles, so that the faster kernels can be compared step by step.
 template <class Element>
 void attend(const attention_task& task, uint32_t unit) noexcept {
@@ -164,9 +205,12 @@ const ops scalar_ops = {
   .gemm_bf16 = gemm<bf16_element>,
   .gemm_bf16_dot = nullptr,
   .to_bf16 = nullptr,
+  .gemm_q8 = gemm_q8,
+  .quantize_q8 = quantize_q8,
   .attention_f32 = attention<f32_element>,
   .attention_f16 = attention<f16_element>,
   .attention_bf16 = attention<bf16_element>,
+  .attention_bf16_dot = nullptr,
 };
 
 } // namespace perigee::kernels::cpu

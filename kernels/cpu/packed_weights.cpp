@@ -1,9 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/packed_weights.hpp"
 
+#include "kernels/cpu/thread_pool.hpp"
+
+#include <algorithm>
+#include <thread>
+
 namespace perigee::kernels::cpu {
 
-packed_weights::packed_weights(const transformer_weights& weights) {
+namespace {
+
+// Panels that one thread packs at a time: some megabytes.
+constexpr auto piece_panels = uint32_t{16};
+
+struct piece {
+  packed_matrix to;
+  std::span<const matrix_view> from;
+  uint32_t begin;
+  uint32_t end;
+};
+
+} // namespace
+
+packed_weights::packed_weights(const transformer_weights& weights, bool int8) {
+  int8 = int8 || weights.type == dtype::q8_0;
   using parts = std::vector<matrix_view>;
   auto all = std::vector<parts>{};
   for (const auto& from : weights.layers) {
@@ -15,19 +35,28 @@ packed_weights::packed_weights(const transformer_weights& weights) {
   all.push_back({weights.output});
   auto bytes = size_t{0};
   for (const auto& one : all)
-    bytes += packed_matrix::bytes_for(one);
+    bytes += packed_matrix::bytes_for(one, int8);
   memory_ = aligned_buffer<std::byte>{bytes};
   auto* at = memory_.data();
   auto next = all.begin();
-  auto pack = [&] {
-    auto packed = packed_matrix{*next++, at};
+  auto pieces = std::vector<piece>{};
+  auto place = [&] {
+    const auto& from = *next++;
+    auto packed = packed_matrix::unpacked(from, at, int8);
     at += packed.bytes(); // panels are multiples of 64 bytes
+    for (auto begin = uint32_t{0}; begin < packed.panels(); begin += piece_panels)
+      pieces.push_back({packed, from, begin, std::min(packed.panels(), begin + piece_panels)});
     return packed;
   };
   layers_.resize(weights.layers.size());
   for (auto& to : layers_)
-    to = {pack(), pack(), pack(), pack()};
-  output_ = pack();
+    to = {place(), place(), place(), place()};
+  output_ = place();
+  auto helpers = thread_pool{std::max(1u, std::thread::hardware_concurrency())};
+  helpers.run(static_cast<uint32_t>(pieces.size()), [&](uint32_t i, uint32_t) {
+    const auto& one = pieces[i];
+    one.to.pack(one.from, one.begin, one.end);
+  });
 }
 
 } // namespace perigee::kernels::cpu

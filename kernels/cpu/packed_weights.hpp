@@ -19,7 +19,8 @@ public:
     packed_matrix down;
   };
 
-  explicit packed_weights(const transformer_weights& weights);
+  /// Packs on all cores. `int8` rounds the weights as `packed_matrix` says.
+  packed_weights(const transformer_weights& weights, bool int8);
 
   const std::vector<layer>& layers() const noexcept {
     return layers_;

@@ -18,8 +18,9 @@ namespace {
 constexpr auto chunk_rows = uint32_t{512};
 // Elementwise work on fewer numbers than this is done before a helper has woken up.
 constexpr auto serial_numbers_max = uint64_t{20'000};
-// Query heads that go over one piece of K and V together.
+// Query heads that go over one piece of K and V together, and as many as dot products want to bring it into order for.
 constexpr auto units_aim = uint32_t{16};
+constexpr auto dot_units_aim = attention_units_max;
 
 void ensure(aligned_buffer<float>& buffer, size_t count) {
   if (buffer.size() < count)
@@ -38,7 +39,8 @@ transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_to
     layout_(model_->layout(block_tokens)), kv_(pool),
     frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads),
     ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
-    linear_(ops_, pool_, options.batch_invariant), bf16_(linear_.wants_bf16(model_->weights().type)) {
+    linear_(ops_, pool_, options.batch_invariant), fixed_order_(options.batch_invariant),
+    form_(linear_.form_for(packed_.output().type())) {
   scratch_stride_ = std::max<size_t>({attention_scratch_floats(config_.head_dim), config_.hidden, config_.ffn});
   scratch_stride_ = (scratch_stride_ + 15) / 16 * 16;
   scratch_ = aligned_buffer<float>{scratch_stride_ * pool_.threads()};
@@ -97,7 +99,7 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
   auto outputs = static_cast<uint32_t>(wanted.size());
   if (outputs == 0)
     return true;
-  in_.reshape(rounded_rows(outputs), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(outputs), config_.hidden, form_);
   each_row(outputs, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(tail_.data() + size_t{i} * config_.hidden, model_->weights().final_norm.data(), config_.rms_eps,
                   config_.hidden, scratch);
@@ -133,7 +135,7 @@ void transformer::embed(std::span<const row> rows) {
 void transformer::compute_kv(uint32_t layer, const chunk& part) {
   auto count = static_cast<uint32_t>(part.rows.size());
   const auto& weights = model_->weights().layers[layer];
-  in_.reshape(rounded_rows(count), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(count), config_.hidden, form_);
   each_row(count, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(x_.data() + size_t{part.first + i} * config_.hidden, weights.attention_norm.data(), config_.rms_eps,
                   config_.hidden, scratch);
@@ -191,6 +193,7 @@ void transformer::store_kv(uint32_t layer, uint32_t index, const row& at) {
     break;
   case dtype::f16: scatter(k, v, as_half(k_out), as_half(v_out), config_, bt, offset, f32_to_f16); break;
   case dtype::bf16: scatter(k, v, as_half(k_out), as_half(v_out), config_, bt, offset, f32_to_bf16); break;
+  case dtype::q8_0: break; // KV never is
   }
 }
 
@@ -201,17 +204,17 @@ void transformer::finish_layer(uint32_t layer, std::span<const row> rows, std::s
   const auto& weights = model_->weights().layers[layer];
   const auto& packed = packed_.layers()[layer];
   attend(layer, rows, indices);
-  in_.reshape(rounded_rows(count), config_.q_width(), bf16_);
+  in_.reshape(rounded_rows(count), config_.q_width(), form_);
   each_row(count, config_.q_width(),
            [&](uint32_t i, float*) { in_.set(ops_, i, attended_.data() + size_t{i} * config_.q_width()); });
   linear_.apply(packed.o, in_, count, x, config_.hidden, true);
-  in_.reshape(rounded_rows(count), config_.hidden, bf16_);
+  in_.reshape(rounded_rows(count), config_.hidden, form_);
   each_row(count, config_.hidden, [&](uint32_t i, float* scratch) {
     ops_.rms_norm(x + size_t{i} * config_.hidden, weights.ffn_norm.data(), config_.rms_eps, config_.hidden, scratch);
     in_.set(ops_, i, scratch);
   });
   linear_.apply(packed.gate_up, in_, count, gate_up_.data(), 2 * size_t{config_.ffn}, false);
-  in_.reshape(rounded_rows(count), config_.ffn, bf16_);
+  in_.reshape(rounded_rows(count), config_.ffn, form_);
   each_row(count, config_.ffn, [&](uint32_t i, float* scratch) {
     auto* gate = gate_up_.data() + size_t{i} * 2 * config_.ffn;
     ops_.swiglu(gate, gate + config_.ffn, config_.ffn, scratch);
@@ -222,7 +225,9 @@ void transformer::finish_layer(uint32_t layer, std::span<const row> rows, std::s
 
 void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices) {
   auto heads_per_kv = config_.heads / config_.kv_heads;
-  auto rows_max = std::max(1u, units_aim / heads_per_kv);
+  auto dots = ops_.attention_bf16_dot != nullptr && model_->kv_type() == dtype::bf16
+              && dot_attention_fits(config_.head_dim, layout_.block_tokens);
+  auto rows_max = std::max(1u, (dots ? dot_units_aim : units_aim) / heads_per_kv);
   // Runs of rows that share a sequence, each at most `rows_max` long.
   auto runs = std::vector<std::pair<uint32_t, uint32_t>>{};
   for (auto i = 0u; i < indices.size(); ++i)
@@ -268,7 +273,11 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       work.v_offset = layout_.layer_bytes / 2 + kv_head * head_bytes;
       work.slots = rows[indices[begin]].slots;
       work.scratch = scratch_.data() + thread * scratch_stride_;
-      kernel(work);
+      // A single unit reads K and V where they are; which of the two it is must not depend on the batch.
+      if (dots && (units > 1 || fixed_order_))
+        ops_.attention_bf16_dot(work);
+      else
+        kernel(work);
     }
   });
 }

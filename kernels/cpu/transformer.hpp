@@ -73,7 +73,8 @@ private:
   thread_pool pool_;
   const ops& ops_;
   linear linear_;
-  bool bf16_; ///< activations of linear layers
+  bool fixed_order_;
+  input_form form_; ///< of the input to linear layers
 
   aligned_buffer<float> x_;        ///< residual stream [rows, hidden]
   aligned_buffer<float> tail_;     ///< the same, of wanted rows only, for the last layer

@@ -8,11 +8,17 @@
 
 namespace perigee::kernels {
 
-/// Element types of weights and KV.
-enum class dtype : uint8_t { f32, f16, bf16 };
+/// Element types of weights, and of KV but for the last. `q8_0`: blocks of 32 numbers, an f16 scale and 32 int8.
+enum class dtype : uint8_t { f32, f16, bf16, q8_0 };
 
+/// Of one element; not for `q8_0`.
 constexpr size_t size_of(dtype type) noexcept {
   return type == dtype::f32 ? 4 : 2;
+}
+
+/// Of `count` elements, a multiple of 32 for `q8_0`.
+constexpr size_t bytes_of(dtype type, size_t count) noexcept {
+  return type == dtype::q8_0 ? count / 32 * 34 : count * size_of(type);
 }
 
 constexpr std::string_view to_string(dtype type) noexcept {
@@ -20,6 +26,7 @@ constexpr std::string_view to_string(dtype type) noexcept {
   case dtype::f32: return "f32";
   case dtype::f16: return "f16";
   case dtype::bf16: return "bf16";
+  case dtype::q8_0: return "q8_0";
   }
   return "unknown";
 }

@@ -32,7 +32,7 @@ constexpr auto elements =
   std::array{element{0, "F32", 1, 4, dtype::f32},         element{1, "F16", 1, 2, dtype::f16},
              element{2, "Q4_0", 32, 18, std::nullopt},    element{3, "Q4_1", 32, 20, std::nullopt},
              element{6, "Q5_0", 32, 22, std::nullopt},    element{7, "Q5_1", 32, 24, std::nullopt},
-             element{8, "Q8_0", 32, 34, std::nullopt},    element{10, "Q2_K", 256, 84, std::nullopt},
+             element{8, "Q8_0", 32, 34, dtype::q8_0},     element{10, "Q2_K", 256, 84, std::nullopt},
              element{11, "Q3_K", 256, 110, std::nullopt}, element{12, "Q4_K", 256, 144, std::nullopt},
              element{13, "Q5_K", 256, 176, std::nullopt}, element{14, "Q6_K", 256, 210, std::nullopt},
              element{24, "I8", 1, 1, std::nullopt},       element{25, "I16", 1, 2, std::nullopt},

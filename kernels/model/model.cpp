@@ -25,18 +25,18 @@ const std::filesystem::path& existing(const std::filesystem::path& dir) {
 
 } // namespace
 
-std::shared_ptr<const model> model::load(const std::filesystem::path& path) {
+std::shared_ptr<const model> model::load(const std::filesystem::path& path, const load_options& options) {
   if (std::filesystem::is_regular_file(path))
-    return std::shared_ptr<const model>(new model(gguf_file{path}));
-  return std::shared_ptr<const model>(new model(path));
+    return std::shared_ptr<const model>(new model(gguf_file{path}, options));
+  return std::shared_ptr<const model>(new model(path, options));
 }
 
-model::model(const std::filesystem::path& dir)
-  : dir_(existing(dir)), config_(load_config(dir)), tokens_(dir / "tokenizer.json"), tensors_(dir),
+model::model(const std::filesystem::path& dir, const load_options& options)
+  : options_(options), dir_(existing(dir)), config_(load_config(dir)), tokens_(dir / "tokenizer.json"), tensors_(dir),
     weights_(view_weights(tensors_, config_)) {}
 
-model::model(gguf_file file)
-  : dir_(file.path()), tokenizer_config_(gguf_tokenizer_config(file)), config_(gguf_config(file)),
+model::model(gguf_file file, const load_options& options)
+  : options_(options), dir_(file.path()), tokenizer_config_(gguf_tokenizer_config(file)), config_(gguf_config(file)),
     tokens_(gguf_tokenizer(file)), tensors_(std::move(file)), weights_(view_weights(tensors_, config_)) {}
 
 model::~model() = default;
@@ -50,11 +50,13 @@ std::string model::fingerprint(uint32_t block_tokens) const {
   std::call_once(digest_once_, [this] { digest_ = tensor_digest(tensors_); });
   auto text = fmt::format("perigee kv {}\n{}\nkv={} block_tokens={}\n{}\n", kv_layout_version, kv_fields(config_),
                           to_string(kv_type()), block_tokens, digest_);
+  if (options_.int8)
+    text += "weights rounded to int8\n";
   return sha256_hex(std::as_bytes(std::span{text}));
 }
 
 const cpu::packed_weights& model::packed() const {
-  std::call_once(packed_once_, [this] { packed_ = std::make_unique<cpu::packed_weights>(weights_); });
+  std::call_once(packed_once_, [this] { packed_ = std::make_unique<cpu::packed_weights>(weights_, options_.int8); });
   return *packed_;
 }
 

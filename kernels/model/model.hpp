@@ -18,12 +18,16 @@ class packed_weights;
 }
 class gguf_file;
 
+struct load_options {
+  bool int8 = false; ///< matrices are rounded to int8 with a scale for 32 neighbours; Q8_0 files are so already
+};
+
 /// A loaded model: config, tokenizer and mapped weights. Immutable, shared by every stream of the process; all members
 /// may be called from several threads.
 class model {
 public:
   /// Loads a Hugging Face directory or a GGUF file. Throws `failure` that names the file, and the key or tensor.
-  static std::shared_ptr<const model> load(const std::filesystem::path& path);
+  static std::shared_ptr<const model> load(const std::filesystem::path& path, const load_options& options = {});
   ~model();
 
   /// The directory, or the GGUF file.
@@ -44,7 +48,11 @@ public:
     return weights_;
   }
   dtype kv_type() const noexcept {
-    return weights_.type;
+    return weights_.type == dtype::q8_0 ? dtype::bf16 : weights_.type;
+  }
+  /// Whether the matrices are computed as int8.
+  bool int8() const noexcept {
+    return options_.int8 || weights_.type == dtype::q8_0;
   }
   /// How the KV of this model lies in a pool (within a layer: K as [kv_heads, head_dim, block_tokens], then V as
   /// [kv_heads, block_tokens, head_dim]).
@@ -58,9 +66,10 @@ public:
   const cpu::packed_weights& packed() const;
 
 private:
-  explicit model(const std::filesystem::path& dir);
-  explicit model(gguf_file file);
+  model(const std::filesystem::path& dir, const load_options& options);
+  model(gguf_file file, const load_options& options);
 
+  load_options options_;
   std::filesystem::path dir_;
   std::string tokenizer_config_;
   model_config config_;

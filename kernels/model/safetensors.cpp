@@ -211,9 +211,10 @@ const tensor_view& tensor_store::require(const std::string& name, std::span<cons
     refuse(dir_.string(), fmt::format("tensor \"{}\" has shape [{}]; the configuration asks for [{}]", name,
                                       shape_text(tensor->shape), shape_text(shape)));
   if (!tensor->type)
-    throw failure(errc::unsupported,
-                  fmt::format("{}: tensor \"{}\" has element type {}; this engine supports F32, F16, BF16",
-                              dir_.string(), name, tensor->type_name));
+    throw failure(
+      errc::unsupported,
+      fmt::format("{}: tensor \"{}\" has element type {}; this engine supports F32, F16, BF16 and, in GGUF files, Q8_0",
+                  dir_.string(), name, tensor->type_name));
   return *tensor;
 }
 

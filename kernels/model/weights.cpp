@@ -60,13 +60,21 @@ private:
 } // namespace
 
 void widen(std::span<const std::byte> bytes, dtype type, std::span<float> out) {
-  assert(bytes.size() == out.size() * size_of(type));
+  assert(bytes.size() == bytes_of(type, out.size()));
   if (type == dtype::f32) {
     std::memcpy(out.data(), bytes.data(), bytes.size());
     return;
   }
+  auto bits = uint16_t{0};
+  if (type == dtype::q8_0) {
+    for (auto i = size_t{0}; i < out.size(); ++i) {
+      auto* block = bytes.data() + i / 32 * 34;
+      std::memcpy(&bits, block, 2);
+      out[i] = f16_to_f32(bits) * static_cast<float>(static_cast<int8_t>(block[2 + i % 32]));
+    }
+    return;
+  }
   for (auto i = size_t{0}; i < out.size(); ++i) {
-    auto bits = uint16_t{0};
     std::memcpy(&bits, bytes.data() + 2 * i, 2);
     out[i] = type == dtype::bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
   }

@@ -26,7 +26,7 @@ struct matrix_view {
       auto half = paired_rows / 2;
       index += (inside < half ? 2 * inside : 2 * (inside - half) + 1) - inside;
     }
-    auto size = columns * size_of(type);
+    auto size = bytes_of(type, columns);
     return bytes.subspan(index * size, size);
   }
 };

@@ -104,6 +104,19 @@ TEST_CASE("gguf: a model gives the logits that its directory gives, in every fam
   }
 }
 
+TEST_CASE("gguf: a Q8_0 file is computed as int8, with the logits of the same weights rounded at load") {
+  for (auto* name : {"qwen2-bf16"}) { // whose extents are multiples of 32
+    auto from = model::load(data_models() / name, {true});
+    auto read = model::load(written(gguf_of(*from, element::q8_0)));
+    CHECK(read->int8());
+    CHECK_EQ(read->kv_type(), dtype::bf16);
+    auto tokens = some_tokens(*from);
+    auto expected = sequence_engine{from, {2, false, false}, 90}.run(tokens, 0);
+    auto found = sequence_engine{read, {2, false, false}, 90}.run(tokens, 0);
+    CHECK_LE(largest_difference(expected, found), 0.2f); // the embedding is rounded too
+  }
+}
+
 TEST_CASE("gguf: byte-level vocabularies give the ids of the directory's tokenizer") {
   for (auto* name : {"f16-bytelevel", "qwen3-f32"}) {
     auto from = model::load(data_models() / name);

@@ -92,6 +92,29 @@ TEST_CASE("goldens: the forward pass gives the logits and greedy tokens of the r
     }
 }
 
+TEST_CASE("goldens: int8 weights keep the logits near those of the stored weights, in any batch and on any kernels") {
+  for (const auto& g : goldens()) {
+    CAPTURE(g.name);
+    auto weights = model::load(g.dir, {true});
+    CHECK(weights->int8());
+    CHECK(weights->fingerprint(16) != model::load(g.dir)->fingerprint(16));
+    for (const auto& prompt : g.answers.at("prompts").as_array()) {
+      auto ids = numbers<token_id>(prompt.at("ids"));
+      auto count = static_cast<uint32_t>(ids.size());
+      auto expected = numbers<float>(prompt.at("first_logits"));
+      auto fast = sequence_engine{weights, {2, false, true}, count}.run(ids, 0);
+      CHECK_LE(largest_difference(fast, expected), 0.35f); // logits reach about 3
+      auto reference = sequence_engine{weights, {1, true, false}, count}.run(ids, 0);
+      CHECK_LE(largest_difference(fast, reference), 0.15f);
+      auto pass = sequence_engine{weights, {2, false, true}, count};
+      auto logits = std::vector<float>{};
+      for (auto i = 0u; i < count; ++i)
+        logits = pass.run({&ids[i], 1}, i);
+      CHECK_EQ(largest_difference(logits, fast), 0);
+    }
+  }
+}
+
 TEST_CASE("goldens: the engine completes the f32 models token for token") {
   for (const auto& g : goldens()) {
     if (!g.answers.at("exact_tokens").as_bool())

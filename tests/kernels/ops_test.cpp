@@ -3,8 +3,10 @@
 #include "kernels/cpu/linear.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/packed_matrix.hpp"
+#include "kernels/cpu/q8_block.hpp"
 #include "tests/kernels/support.hpp"
 
+#include <array>
 #include <cstring>
 
 using namespace perigee;
@@ -183,7 +185,7 @@ TEST_CASE("ops: a row of a product has the same bits alone, among others, and fo
       auto rows = 29u;
       auto dot = type == dtype::bf16 && fast->gemm_bf16_dot != nullptr;
       auto in = activations{};
-      in.reshape(rows, 77, dot);
+      in.reshape(rows, 77, dot ? input_form::bf16 : input_form::f32);
       auto a = random.floats(rows * 77);
       for (auto r = 0u; r < rows; ++r)
         in.set(*fast, r, a.data() + r * 77);
@@ -220,7 +222,7 @@ TEST_CASE("ops: bf16 products with bf16 input agree with f32 sums of the rounded
     CAPTURE(rows);
     auto fixture = packed_fixture{random, dtype::bf16, n, k};
     auto in = activations{};
-    in.reshape(rounded_rows(rows), k, true);
+    in.reshape(rounded_rows(rows), k, input_form::bf16);
     auto rounded = random.floats(size_t{rows} * k);
     for (auto r = 0u; r < rows; ++r) {
       in.set(table, r, rounded.data() + size_t{r} * k);
@@ -251,13 +253,64 @@ TEST_CASE("ops: bf16 products with bf16 input agree with f32 sums of the rounded
   }
 }
 
+TEST_CASE("ops: int8 weights and input are rounded alike and multiplied alike by every instruction set") {
+  auto random = random_numbers{7};
+  for (auto round = uint64_t{0}; round < testing::seeds(60); ++round) {
+    auto n = random.from(1, 200);
+    auto k = random.from(1, 140);
+    auto rows = random.from(1, 12);
+    auto type = std::array{dtype::f32, dtype::f16, dtype::bf16}[random.from(0, 2)];
+    CAPTURE(n);
+    CAPTURE(k);
+    CAPTURE(rows);
+    auto raw = random.stored(type, size_t{n} * k);
+    auto view = matrix_view{raw, type, n, k};
+    auto memory = aligned_buffer<std::byte>{packed_matrix::bytes_for({&view, 1}, true)};
+    auto matrix = packed_matrix{{&view, 1}, memory.data(), true};
+    auto a = random.floats(size_t{rows} * k);
+    auto blocks = (k + 31) / 32;
+    auto quantized = [&](const ops& table) {
+      auto result = std::vector<q8_block>(size_t{rows} * blocks);
+      for (auto r = 0u; r < rows; ++r)
+        table.quantize_q8(a.data() + size_t{r} * k, k, result.data() + size_t{r} * blocks);
+      return result;
+    };
+    auto in = quantized(scalar_ops);
+    auto start = random.floats(size_t{rows} * n);
+    for (auto accumulate : {false, true}) {
+      auto expected = start;
+      auto task = whole(matrix, in.data(), blocks, rows, expected);
+      task.accumulate = accumulate;
+      scalar_ops.gemm_q8(task);
+      // The reference itself, against the numbers before rounding: half a step on either side of each product.
+      auto row = random.from(0, rows - 1);
+      auto column = random.from(0, n - 1);
+      auto weights = std::vector<float>(k);
+      widen(view.row(column), type, weights);
+      auto sum = accumulate ? static_cast<double>(start[row * n + column]) : 0.0;
+      for (auto i = 0u; i < k; ++i)
+        sum += static_cast<double>(a[row * k + i]) * weights[i];
+      REQUIRE_LE(std::abs(expected[row * n + column] - sum), 0.01 * k / std::sqrt(k) + 0.01);
+      for (const auto* fast : fast_sets()) {
+        CAPTURE(fast->name);
+        REQUIRE(std::memcmp(quantized(*fast).data(), in.data(), in.size() * sizeof(q8_block)) == 0);
+        auto found = start;
+        task.c = found.data();
+        fast->gemm_q8(task);
+        REQUIRE_LE(largest_difference(expected, found), 1e-4f);
+      }
+    }
+  }
+}
+
 namespace {
 
 /// Random queries over a random pool; blocks in random slots, what lies behind the sequence is not a number.
 struct attention_fixture {
-  attention_fixture(random_numbers& random, dtype kv) : type(kv) {
-    head_dim = 2 * random.from(1, 50);
-    block_tokens = random.from(0, 1) == 0 ? 16 : random.from(1, 40);
+  attention_fixture(random_numbers& random, dtype kv)
+    : attention_fixture(random, kv, 2 * random.from(1, 50), random.from(0, 1) == 0 ? 16 : random.from(1, 40)) {}
+  attention_fixture(random_numbers& random, dtype kv, uint32_t head, uint32_t block)
+    : type(kv), head_dim(head), block_tokens(block) {
     units = random.from(1, attention_units_max);
     auto longest = random.from(1, 150);
     auto count = (longest + block_tokens - 1) / block_tokens;
@@ -343,6 +396,27 @@ TEST_CASE(
         }
       }
     }
+}
+
+TEST_CASE("ops: attention with bf16 dot products agrees with the reference, and units do not affect each other") {
+  if (best_instruction_set() < instruction_set::avx512_bf16)
+    return testing::skip("the processor has no AVX-512 BF16");
+  auto table = ops_for(instruction_set::avx512_bf16);
+  auto random = random_numbers{6};
+  for (auto round = uint64_t{0}; round < testing::seeds(100); ++round) {
+    auto fixture = attention_fixture{random, dtype::bf16, 16 * random.from(1, 9), 16 * random.from(1, 3)};
+    CAPTURE(fixture.head_dim);
+    CAPTURE(fixture.block_tokens);
+    CAPTURE(fixture.units);
+    auto expected = fixture.run(scalar_ops, 0, fixture.units);
+    table.attention_bf16 = table.attention_bf16_dot;
+    auto together = fixture.run(table, 0, fixture.units);
+    REQUIRE_LE(largest_difference(expected, together), 1.5e-2f); // queries and weights are rounded to 8 bits
+    for (auto u = 0u; u < fixture.units; ++u) {
+      auto alone = fixture.run(table, u, 1);
+      REQUIRE(std::memcmp(alone.data(), together.data() + size_t{u} * fixture.head_dim, 4 * fixture.head_dim) == 0);
+    }
+  }
 }
 
 TEST_CASE("thread_pool: more threads than it can count are not started") {
