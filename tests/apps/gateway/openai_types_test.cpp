@@ -5,6 +5,7 @@
 #include "apps/gateway/responses.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
 #include <random>
 
 namespace perigee::gateway {
@@ -218,7 +219,7 @@ TEST_CASE("openai_types: random damage to a request never does worse than a 4xx 
      R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"max_tokens":3,"user":"u"})"}};
   const auto alphabet = std::string{"{}[]\",:0123456789.-+eEtrufalsn\\ \x01\x7f\x80\xc3\xff"};
   auto accepted = 0, refusals = 0;
-  for (uint64_t seed = 0; seed < testing::seeds(20'000); ++seed) {
+  for (uint64_t seed = 0; seed < std::max<uint64_t>(testing::seeds(20'000), 1'000); ++seed) {
     auto random = std::mt19937_64{seed};
     auto [kind, body] = originals[random() % originals.size()];
     for (auto changes = 1 + random() % 4; changes > 0 && !body.empty(); --changes) {
