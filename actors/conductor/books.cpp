@@ -6,11 +6,25 @@
 
 namespace perigee {
 
+// -- members ----------------------------------------------------------------------------------------------------------
+
+void books::list_instances() {
+  prefills_.clear();
+  decodes_.clear();
+  for (const auto& [place, at] : members_) {
+    if (place.first == role::prefill)
+      prefills_.push_back(&at);
+    if (place.first == role::decode)
+      decodes_.push_back(&at);
+  }
+}
+
 void books::member_up(const address& who) {
   auto& entry = members_[{who.kind, who.index}];
   assert(entry.open.empty());
   entry = member{};
   entry.who = who;
+  list_instances();
 }
 
 void books::member_down(const address& who, uint64_t now_ns) {
@@ -27,6 +41,7 @@ void books::member_down(const address& who, uint64_t now_ns) {
   }
   members_.erase({who.kind, who.index});
   changed_.erase({who.kind, who.index});
+  list_instances();
 }
 
 books::member* books::find(role kind, uint32_t index) {
@@ -44,28 +59,46 @@ books::member* books::find(const address& who) {
   return at && at->who == who ? at : nullptr;
 }
 
+// -- placements -------------------------------------------------------------------------------------------------------
+
 placement& books::open(placement entry, uint64_t now_ns) {
   auto number = entry.number;
   assert(!placements_.contains(number));
   by_ticket_[entry.id] = number;
   auto& kept = placements_[number] = std::move(entry);
+  if (kept.cancel_at_ns)
+    cancels_.insert({*kept.cancel_at_ns, number});
   if (auto* at = kept.prefill_open ? find(kept.prefill) : nullptr) {
     at->open.insert(number);
-    at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+    at->tokens += kept.prompt_tokens;
+    if (!kept.computed) {
+      ++at->queued;
+      at->queued_ns += kept.prefill_ns;
+      at->queued_tokens += kept.uncached_tokens;
+      at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+    }
     for (const auto& key : kept.keys)
       pending_.store(key, kept.prefill.index);
-    changed_.insert({role::prefill, kept.prefill.index});
+    mark_changed(kept.prefill);
   } else {
     kept.prefill_open = false;
   }
-  if (auto* at = kept.decode_open ? find(kept.decode) : nullptr) {
-    at->open.insert(number);
-    at->tokens += kept.decode_tokens;
-    changed_.insert({role::decode, kept.decode.index});
-  } else {
+  if (auto* at = kept.decode_open ? find(kept.decode) : nullptr)
+    add_decode(kept, *at);
+  else
     kept.decode_open = false;
-  }
   return kept;
+}
+
+void books::add_decode(placement& entry, member& at) {
+  at.open.insert(entry.number);
+  at.tokens += entry.decode_tokens;
+  at.rows += entry.choices;
+  if (entry.computed || !entry.prefill_open) {
+    at.running += entry.choices;
+    at.running_tokens += entry.decode_tokens;
+  }
+  mark_changed(at.who);
 }
 
 placement* books::placement_of(const ticket& id) {
@@ -80,12 +113,42 @@ std::vector<placement*> books::placements_of(const request_id& request) {
   return found;
 }
 
-std::vector<placement*> books::all_placements() {
+std::vector<placement*> books::placements_of(const address& session) {
   auto found = std::vector<placement*>{};
-  found.reserve(placements_.size());
   for (auto& [number, entry] : placements_)
-    found.push_back(&entry);
+    if (entry.session == session)
+      found.push_back(&entry);
   return found;
+}
+
+void books::leave_queue(placement& entry, uint64_t now_ns) {
+  auto* at = find(entry.prefill);
+  if (!at)
+    return;
+  assert(at->queued > 0);
+  --at->queued;
+  at->queued_ns -= entry.prefill_ns;
+  at->queued_tokens -= entry.uncached_tokens;
+  at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
+  // It cannot take less than nothing, nor more than all of what is left from its start.
+  at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+}
+
+void books::computed(placement& entry, uint64_t now_ns) {
+  if (entry.computed || !entry.prefill_open)
+    return;
+  leave_queue(entry, now_ns);
+  entry.computed = true;
+  if (auto* at = find(entry.prefill)) {
+    // What is left starts now: the instance works on one prompt at a time.
+    at->free_at_ns = now_ns + at->queued_ns;
+    mark_changed(entry.prefill);
+  }
+  if (auto* at = entry.decode_open ? find(entry.decode) : nullptr) {
+    at->running += entry.choices;
+    at->running_tokens += entry.decode_tokens;
+    mark_changed(entry.decode);
+  }
 }
 
 void books::release_prefill(placement& entry, uint64_t now_ns) {
@@ -94,13 +157,11 @@ void books::release_prefill(placement& entry, uint64_t now_ns) {
   auto* at = find(entry.prefill);
   if (!at)
     return;
+  if (!entry.computed)
+    leave_queue(entry, now_ns);
   at->open.erase(entry.number);
-  // What is left starts now: the instance works on one prefill at a time.
-  auto rest = uint64_t{0};
-  for (auto number : at->open)
-    rest += placements_.at(number).prefill_ns;
-  at->free_at_ns = now_ns + rest;
-  changed_.insert({role::prefill, entry.prefill.index});
+  at->tokens -= entry.prompt_tokens;
+  mark_changed(entry.prefill);
 }
 
 void books::release_decode(placement& entry) {
@@ -110,19 +171,31 @@ void books::release_decode(placement& entry) {
   at->open.erase(entry.number);
   assert(at->tokens >= entry.decode_tokens);
   at->tokens -= entry.decode_tokens;
-  changed_.insert({role::decode, entry.decode.index});
+  at->rows -= entry.choices;
+  if (entry.computed || !entry.prefill_open) {
+    at->running -= entry.choices;
+    at->running_tokens -= entry.decode_tokens;
+  }
+  mark_changed(entry.decode);
 }
 
 void books::close_prefill(placement& entry, uint64_t now_ns) {
   assert(entry.prefill_open);
-  entry.prefill_open = false;
   release_prefill(entry, now_ns);
+  auto was_computed = entry.computed;
+  entry.prefill_open = false;
+  auto* at = entry.decode_open && !was_computed ? find(entry.decode) : nullptr;
+  if (!at)
+    return;
+  at->running += entry.choices;
+  at->running_tokens += entry.decode_tokens;
+  mark_changed(entry.decode);
 }
 
 void books::close_decode(placement& entry) {
   assert(entry.decode_open);
-  entry.decode_open = false;
   release_decode(entry);
+  entry.decode_open = false;
 }
 
 void books::move_decode(placement& entry, const address& decode) {
@@ -133,9 +206,7 @@ void books::move_decode(placement& entry, const address& decode) {
   auto* at = find(decode);
   assert(at);
   entry.decode_open = true;
-  at->open.insert(entry.number);
-  at->tokens += entry.decode_tokens;
-  changed_.insert({role::decode, decode.index});
+  add_decode(entry, *at);
 }
 
 bool books::drop_if_closed(uint64_t number) {
@@ -145,8 +216,35 @@ bool books::drop_if_closed(uint64_t number) {
   auto ticket_at = by_ticket_.find(at->second.id);
   if (ticket_at != by_ticket_.end() && ticket_at->second == number)
     by_ticket_.erase(ticket_at);
+  if (at->second.cancel_at_ns)
+    cancels_.erase({*at->second.cancel_at_ns, number});
   placements_.erase(at);
   return true;
+}
+
+// -- time and loads ---------------------------------------------------------------------------------------------------
+
+void books::cancel_at(placement& entry, uint64_t at_ns) {
+  if (entry.cancel_at_ns && *entry.cancel_at_ns <= at_ns)
+    return;
+  if (entry.cancel_at_ns)
+    cancels_.erase({*entry.cancel_at_ns, entry.number});
+  entry.cancel_at_ns = at_ns;
+  cancels_.insert({at_ns, entry.number});
+}
+
+std::vector<placement*> books::due_cancels(uint64_t now_ns, uint64_t again_ns) {
+  auto due = std::vector<placement*>{};
+  while (!cancels_.empty() && cancels_.begin()->first <= now_ns) {
+    auto number = cancels_.begin()->second;
+    cancels_.erase(cancels_.begin());
+    auto& entry = placements_.at(number);
+    entry.cancel_at_ns = now_ns + again_ns;
+    due.push_back(&entry);
+  }
+  for (auto* entry : due)
+    cancels_.insert({*entry->cancel_at_ns, entry->number});
+  return due;
 }
 
 instance_load books::load_of(const member& at) const {
@@ -156,16 +254,18 @@ instance_load books::load_of(const member& at) const {
   load.requests = static_cast<uint32_t>(at.open.size());
   load.tokens = at.tokens;
   load.tokens_capacity = at.last.token_capacity;
+  load.queued = at.queued;
+  load.queued_tokens = at.queued_tokens;
   return load;
 }
 
-std::vector<instance_load> books::take_changes() {
-  auto loads = std::vector<instance_load>{};
+std::vector<const books::member*> books::take_changes() {
+  auto changed = std::vector<const member*>{};
   for (const auto& place : changed_)
     if (auto at = members_.find(place); at != members_.end())
-      loads.push_back(load_of(at->second));
+      changed.push_back(&at->second);
   changed_.clear();
-  return loads;
+  return changed;
 }
 
 } // namespace perigee

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "actors/conductor/estimator.hpp"
 #include "actors/conductor/prefix_index.hpp"
 #include "actors/core/membership.hpp"
 #include "actors/core/routing_messages.hpp"
@@ -23,11 +22,15 @@ struct placement {
   uint32_t revision = 0;
   bool prefill_open = false;   ///< the prefill instance has not reported its end
   bool decode_open = false;
+  bool computed = false;       ///< the prefill instance has reported that its prompt is computed
   uint64_t prefill_ns = 0;     ///< reserved at `prefill`
+  uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
   uint64_t prompt_tokens = 0;
+  bool adopted = false;        ///< an instance told of it: what was asked for is not known
+  uint32_t choices = 1;
   std::vector<block_key> keys; ///< blocks that `prefill` will hold when it is done
-  std::optional<uint64_t> cancel_at_ns; ///< from then on both sides are told to undo it
+  std::optional<uint64_t> cancel_at_ns; ///< from then on both sides are told to undo it; set by `books::cancel_at` alone
 };
 
 /// The Conductor's books: what each instance has been given and not yet reported as ended. Every reservation is made by
@@ -39,8 +42,16 @@ public:
     bool ready = false; ///< has reported in this term
     report last;
     std::set<uint64_t> open; ///< numbers of placements that are open here
+    uint64_t tokens = 0;     ///< decode: reserved; prefill: prompts
+    // prefill: what is not computed yet
+    uint32_t queued = 0;
+    uint64_t queued_ns = 0; ///< predicted, without what has already run of the first
+    uint64_t queued_tokens = 0;
     uint64_t free_at_ns = 0;
-    uint64_t tokens = 0;
+    // decode: what is past its prefill; the rest of `open` and `tokens` is still to come
+    uint32_t running = 0; ///< sequences
+    uint64_t running_tokens = 0;
+    uint32_t rows = 0; ///< sequences of all that is open
   };
 
   void member_up(const address& who);
@@ -54,6 +65,14 @@ public:
   const std::map<std::pair<role, uint32_t>, member>& members() const {
     return members_;
   }
+  /// Those of `role::prefill` or `role::decode`, by index.
+  const std::vector<const member*>& instances(role kind) const {
+    return kind == role::decode ? decodes_ : prefills_;
+  }
+  /// The policy is to hear of it.
+  void mark_changed(const address& who) {
+    changed_.insert({who.kind, who.index});
+  }
 
   placement& open(placement entry, uint64_t now_ns);
   placement* placement_of(const ticket& id);
@@ -61,8 +80,11 @@ public:
     return placements_;
   }
   std::vector<placement*> placements_of(const request_id& request);
-  std::vector<placement*> all_placements();
+  /// Those whose session is that one.
+  std::vector<placement*> placements_of(const address& session);
 
+  /// The prompt is computed: the instance goes on with the next.
+  void computed(placement& entry, uint64_t now_ns);
   void close_prefill(placement& entry, uint64_t now_ns);
   void close_decode(placement& entry);
   /// Moves the decode side elsewhere.
@@ -70,22 +92,33 @@ public:
   /// Forgets the placement if both sides are closed; returns whether it did.
   bool drop_if_closed(uint64_t number);
 
+  /// From `at_ns` on both sides are told to undo it, unless an earlier time is set.
+  void cancel_at(placement& entry, uint64_t at_ns);
+  /// Placements whose time has come, each with its next time `again_ns` later.
+  std::vector<placement*> due_cancels(uint64_t now_ns, uint64_t again_ns);
+
   /// Blocks that are being computed, by prefill instance.
   const prefix_index& pending() const {
     return pending_;
   }
 
   instance_load load_of(const member& at) const;
-  /// Members whose load changed since the last call, for the policy.
-  std::vector<instance_load> take_changes();
+  /// Members whose load changed since the last call.
+  std::vector<const member*> take_changes();
 
 private:
+  void leave_queue(placement& entry, uint64_t now_ns);
+  void add_decode(placement& entry, member& at);
   void release_prefill(placement& entry, uint64_t now_ns);
   void release_decode(placement& entry);
+  void list_instances();
 
   std::map<std::pair<role, uint32_t>, member> members_;
+  std::vector<const member*> prefills_;
+  std::vector<const member*> decodes_;
   std::map<uint64_t, placement> placements_;
   std::map<ticket, uint64_t> by_ticket_;
+  std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
   prefix_index pending_;
   std::set<std::pair<role, uint32_t>> changed_;
 };

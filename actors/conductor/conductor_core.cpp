@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/conductor/conductor_core.hpp"
 
-#include <algorithm>
 #include <cassert>
 
 namespace perigee {
@@ -53,16 +52,27 @@ void conductor_core::on(uint64_t now_ns, const submit& request) {
 void conductor_core::enqueue(entry& waiting) {
   waiting.at = stage::waiting;
   waiting_tokens_ += waiting.request.prompt_tokens;
-  ask_.push_back(waiting.request.id.request);
+  ask_.insert({waiting.order, waiting.request.id.request});
+  deadlines_.insert({waiting.deadline_ns, waiting.request.id.request});
 }
 
 void conductor_core::leave_queue(entry& waiting) {
-  if (waiting.at == stage::waiting || waiting.at == stage::held || waiting.at == stage::asked)
-    waiting_tokens_ -= waiting.request.prompt_tokens;
+  if (waiting.at != stage::waiting && waiting.at != stage::held && waiting.at != stage::asked)
+    return;
+  const auto& id = waiting.request.id.request;
+  waiting_tokens_ -= waiting.request.prompt_tokens;
+  deadlines_.erase({waiting.deadline_ns, id});
   if (waiting.at == stage::waiting)
-    ask_.erase(std::find(ask_.begin(), ask_.end(), waiting.request.id.request));
+    ask_.erase({waiting.order, id});
   if (waiting.at == stage::held)
-    held_.erase({waiting.sort_key, waiting.order, waiting.request.id.request});
+    leave_held(waiting);
+}
+
+void conductor_core::leave_held(entry& waiting) {
+  const auto& id = waiting.request.id.request;
+  held_.erase({waiting.sort_key, waiting.order, id});
+  held_due_.erase({waiting.ask_again_ns, waiting.order, id});
+  held_ns_ -= waiting.ideal_ns;
 }
 
 void conductor_core::erase_request(std::map<request_id, entry>::iterator at) {
@@ -76,8 +86,17 @@ void conductor_core::reject(uint64_t now_ns, entry& waiting, ec reason, std::str
   waiting.at = stage::rejected;
   waiting.refusal = {options_.self, waiting.request.id, reason, std::move(detail), retry_after_ns};
   // Kept for a while, because the session may not have heard and ask again.
-  waiting.deadline_ns = now_ns + 20 * to_ns(options_.times.retry);
+  forget_.emplace_back(now_ns + 20 * to_ns(options_.times.retry), waiting.request.id.request);
+  waiting.retry_ns = forget_.back().first;
   out.to(waiting.request.from, waiting.refusal);
+}
+
+/// Says where the request runs, now and until it is acknowledged.
+void conductor_core::answer_placed(uint64_t now_ns, entry& waiting) {
+  waiting.acked = false;
+  waiting.retry_ns = now_ns + to_ns(options_.times.retry);
+  resend_.emplace_back(waiting.retry_ns, waiting.request.id.request);
+  out.to(waiting.request.from, waiting.answer);
 }
 
 void conductor_core::on(uint64_t, const placed_ack& ack) {
@@ -87,6 +106,30 @@ void conductor_core::on(uint64_t, const placed_ack& ack) {
     at->second.acked = true;
 }
 
+void conductor_core::resend_placed(uint64_t now_ns) {
+  while (!resend_.empty() && resend_.front().first <= now_ns) {
+    auto [due, id] = resend_.front();
+    resend_.pop_front();
+    auto at = requests_.find(id);
+    if (at != requests_.end() && at->second.at == stage::placed && !at->second.acked && at->second.retry_ns == due)
+      answer_placed(now_ns, at->second);
+  }
+}
+
+void conductor_core::drop_overdue(uint64_t now_ns) {
+  while (!forget_.empty() && forget_.front().first <= now_ns) {
+    auto [due, id] = forget_.front();
+    forget_.pop_front();
+    auto at = requests_.find(id);
+    if (at != requests_.end() && at->second.at == stage::rejected && at->second.retry_ns == due)
+      requests_.erase(at);
+  }
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns)
+    reject(now_ns, requests_.at(deadlines_.begin()->second), ec::deadline,
+           "the deadline passed while the request waited for a place", 0);
+}
+
+/// Looks only at what is due, so that its cost does not grow with what is in flight.
 void conductor_core::tick(uint64_t now_ns) {
   auto retry = to_ns(options_.times.retry);
   for (auto& [who, due] : hello_retry_ns_) {
@@ -95,26 +138,9 @@ void conductor_core::tick(uint64_t now_ns) {
     due = now_ns + retry;
     out.to(who, conductor_hello{options_.self, options_.self.incarnation});
   }
-  for (auto at = requests_.begin(); at != requests_.end();) {
-    auto& entry = at->second;
-    auto next = std::next(at);
-    if (entry.at == stage::placed) {
-      if (!entry.acked && entry.retry_ns <= now_ns) {
-        entry.retry_ns = now_ns + retry;
-        out.to(entry.request.from, entry.answer);
-      }
-    } else if (entry.deadline_ns <= now_ns) {
-      if (entry.at == stage::rejected)
-        erase_request(at);
-      else
-        reject(now_ns, entry, ec::deadline, "the deadline passed while the request waited for a place", 0);
-    }
-    at = next;
-  }
-  for (auto* entry : books_.all_placements()) {
-    if (!entry->cancel_at_ns || *entry->cancel_at_ns > now_ns)
-      continue;
-    entry->cancel_at_ns = now_ns + retry;
+  resend_placed(now_ns);
+  drop_overdue(now_ns);
+  for (auto* entry : books_.due_cancels(now_ns, retry)) {
     auto order = cancel{options_.self, options_.self.incarnation, entry->id};
     if (entry->prefill_open)
       out.to(entry->prefill, order);
@@ -123,8 +149,25 @@ void conductor_core::tick(uint64_t now_ns) {
   }
 }
 
+instance_load conductor_core::load_of(const books::member& at) const {
+  auto load = books_.load_of(at);
+  if (at.who.kind != role::prefill)
+    return load;
+  auto shard = where_.shard_of(at.who.index);
+  if (!shard)
+    return load;
+  load.cached_blocks = index_.blocks_of(*shard);
+  if (const auto* owner = books_.find(role::shard, *shard))
+    load.cache_capacity = owner->last.slots_total;
+  return load;
+}
+
 std::vector<instance_load> conductor_core::take_load_changes() {
-  return books_.take_changes();
+  auto loads = std::vector<instance_load>{};
+  for (const auto* at : books_.take_changes())
+    if (at->ready)
+      loads.push_back(load_of(*at));
+  return loads;
 }
 
 } // namespace perigee

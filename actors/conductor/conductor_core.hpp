@@ -2,10 +2,12 @@
 #pragma once
 
 #include "actors/conductor/books.hpp"
+#include "actors/conductor/estimator.hpp"
+#include "actors/conductor/prefix_match.hpp"
 #include "actors/core/outbox.hpp"
 #include "actors/core/status_messages.hpp"
 #include "actors/core/timing.hpp"
-#include "actors/policy/load_view.hpp"
+#include "actors/policy/admission.hpp"
 
 #include <deque>
 #include <map>
@@ -17,23 +19,20 @@
 
 namespace perigee {
 
-enum class admission : uint8_t {
-  none,
-  early, ///< refuse at placement if the predicted TTFT or the chosen decode's step would break the SLO now
-};
-
 struct conductor_options {
   address self; ///< its incarnation is the term
   timing times;
   cost_profile profile;
   uint32_t block_tokens = 16;
   std::string policy;
-  admission admit = admission::none;
+  admission admit;
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;
   uint32_t members_expected = 0;     ///< prefill, decode and shard actors of the configuration
   uint32_t waiting_requests_max = 4096;
   uint64_t waiting_tokens_max = 8'000'000;
+  /// Decode memory is reserved for all of `max_tokens`, not only for what requests usually generate.
+  bool reserve_max_tokens = false;
 };
 
 /// Everything the Conductor decides and remembers, without actor, clock or I/O. Each `on` takes one message, `tick` the
@@ -91,9 +90,14 @@ private:
     uint64_t arrived_ns = 0;
     uint64_t deadline_ns = 0;
     uint64_t order = 0;
-    uint64_t sort_key = 0;
-    uint64_t ask_again_ns = 0;
     uint64_t number = 0;
+    // while held, or since
+    uint64_t sort_key = 0;
+    uint64_t ideal_ns = 0;     ///< prefill with the best prefix, when it was last asked about
+    uint64_t ask_again_ns = 0; ///< 0: when something frees, or when its turn comes
+    uint64_t turn_ns = 0;      ///< as the first in order it is asked again then; 0: never held
+    uint64_t pass = 0;         ///< the last round through the held ones in which it was asked
+    // while placed
     bool acked = false;
     uint64_t retry_ns = 0;
     placed answer;
@@ -105,48 +109,75 @@ private:
     uint64_t next = 0;
   };
 
+  using held_place = std::tuple<uint64_t, uint64_t, request_id>; // sort key or time, order, request
+
   static uint64_t to_ns(caf::timespan span) {
     return static_cast<uint64_t>(span.count());
   }
-  bool settled(uint64_t now_ns) const;
+  bool settled(uint64_t now_ns);
+  void members_changed();
+  void wake() {
+    wake_ = true;
+    ++pass_;
+  }
   bool over_bounds(const submit& request) const;
   void enqueue(entry& waiting);
+  void hold(uint64_t now_ns, entry& waiting, const route_decision& decision);
+  entry* next_due(uint64_t now_ns);
   void leave_queue(entry& waiting);
+  void leave_held(entry& waiting);
   void erase_request(std::map<request_id, entry>::iterator at);
   void reject(uint64_t now_ns, entry& waiting, ec reason, std::string detail, uint64_t retry_after_ns);
+  void answer_placed(uint64_t now_ns, entry& waiting);
   void undo_attempts(uint64_t now_ns, const request_id& request, uint32_t attempt_max, uint64_t delay_ns);
-  route_query make_query(uint64_t now_ns, const entry& waiting) const;
+  route_query make_query(uint64_t now_ns, const entry& waiting);
+  uint64_t backlog_ns(uint64_t now_ns, uint32_t shard) const;
   std::optional<std::pair<ec, std::string>> impossible(const entry& waiting) const;
-  uint64_t tokens_to_reserve(const submit& request) const;
+  uint64_t output_to_reserve(const submit& request) const;
   bool decode_has_room(const books::member& at, const submit& request) const;
-  std::optional<std::string> refuse_early(uint64_t now_ns, const entry& waiting, const route_decision& decision) const;
+  std::optional<refusal> judge(uint64_t now_ns, const entry& waiting, const route_decision& decision);
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
-  std::vector<prefix_segment> plan(const entry& waiting, const books::member& prefill, uint32_t fetch_blocks) const;
-  std::optional<uint32_t> local_shard(const address& instance) const;
-  uint32_t own_blocks(const std::vector<std::span<const uint32_t>>& found, const std::vector<block_key>& keys,
-                      const address& prefill) const;
+  std::vector<prefix_segment> plan(const entry& waiting, uint32_t prefill, bool fetches);
+  void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);
+  instance_load load_of(const books::member& at) const;
+  void record(uint64_t now_ns, const ticket& id, const route_decision& decision);
   void adopt(uint64_t now_ns, const report& news);
-  void learn(const report& news);
+  void learn(uint64_t now_ns, const report& news);
+  void resend_placed(uint64_t now_ns);
+  void drop_overdue(uint64_t now_ns);
 
   conductor_options options_;
   uint64_t started_ns_;
+  bool settled_ = false;
   books books_;
   prefix_index index_;
+  prefix_match match_; ///< of the outstanding query
+  uint32_t source_ = UINT32_MAX; ///< shard from which its best prefix would be read
+  locality where_;
   estimator estimate_;
   std::map<uint32_t, address> shards_;
   std::map<uint32_t, shard_feed> feeds_;
+  std::map<uint32_t, uint64_t> sent_at_ns_; ///< by node: predicted time when it has sent what fetches asked of it
   std::map<address, uint64_t> hello_retry_ns_;
   std::set<address> sessions_;
+  uint64_t prefill_capacity_ = 0; ///< tokens that the largest instance holds
+  uint64_t decode_capacity_ = 0;
 
   std::map<request_id, entry> requests_;
-  std::deque<request_id> ask_;
-  std::set<std::tuple<uint64_t, uint64_t, request_id>> held_; // sort key, order, request
+  std::set<std::pair<uint64_t, request_id>> ask_;       // order: never asked
+  std::set<held_place> held_;                           // in order of their sort keys
+  std::set<held_place> held_due_;                       // by time
+  std::set<std::pair<uint64_t, request_id>> deadlines_; // of what has no place
+  std::deque<std::pair<uint64_t, request_id>> resend_;  // placed, by time; some are acknowledged by now
+  std::deque<std::pair<uint64_t, request_id>> forget_;  // rejected, by time
   std::optional<request_id> outstanding_;
   route_query outstanding_query_;
-  bool wake_ = false; ///< something freed since the last hold
+  bool wake_ = false; ///< something freed: the held ones are asked in order until one is held again
+  uint64_t pass_ = 0;
   uint64_t orders_ = 0;
   uint64_t numbers_ = 0;
   uint64_t waiting_tokens_ = 0;
+  uint64_t held_ns_ = 0; ///< ideal times of what is held
 
   uint64_t placements_ = 0;
   uint64_t rejections_ = 0;

@@ -10,95 +10,90 @@ namespace perigee {
 namespace {
 
 constexpr auto decisions_kept = size_t{4096};
+constexpr auto ask_again_ns_min = uint64_t{1'000'000};
 
 } // namespace
+
+// -- whom to ask about ------------------------------------------------------------------------------------------------
+
+/// Fresh requests first, in order of arrival; then a held one whose time has come; then, if something freed, the held ones in
+/// their order, each once.
+conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
+  auto take = [&](const request_id& id) {
+    auto& found = requests_.at(id);
+    if (found.at == stage::waiting)
+      ask_.erase({found.order, id});
+    else
+      leave_held(found);
+    found.at = stage::asked;
+    found.pass = pass_;
+    return &found;
+  };
+  if (!ask_.empty())
+    return take(ask_.begin()->second);
+  if (held_.empty()) {
+    wake_ = false;
+    return nullptr;
+  }
+  if (!held_due_.empty() && std::get<0>(*held_due_.begin()) <= now_ns)
+    return take(std::get<2>(*held_due_.begin()));
+  const auto& first = requests_.at(std::get<2>(*held_.begin()));
+  if (wake_ && first.pass == pass_)
+    wake_ = false;
+  if (wake_ || first.turn_ns <= now_ns)
+    return take(first.request.id.request);
+  return nullptr;
+}
 
 std::optional<route_query> conductor_core::next_query(uint64_t now_ns) {
   if (outstanding_ || !settled(now_ns))
     return std::nullopt;
-  while (true) {
-    if (ask_.empty()) {
-      // A hold stays until something changed.
-      auto due = !held_.empty() && (wake_ || requests_.at(std::get<2>(*held_.begin())).ask_again_ns <= now_ns);
-      if (!due)
-        return std::nullopt;
-      auto id = std::get<2>(*held_.begin());
-      held_.erase(held_.begin());
-      requests_.at(id).at = stage::waiting;
-      ask_.push_back(id);
-    }
-    auto& next = requests_.at(ask_.front());
-    if (auto reason = impossible(next)) {
-      reject(now_ns, next, reason->first, reason->second, 0);
+  while (auto* next = next_due(now_ns)) {
+    if (auto reason = impossible(*next)) {
+      reject(now_ns, *next, reason->first, reason->second, 0);
       continue;
     }
-    ask_.pop_front();
-    next.at = stage::asked;
-    next.number = ++numbers_;
-    outstanding_ = next.request.id.request;
-    outstanding_query_ = make_query(now_ns, next);
+    next->number = ++numbers_;
+    outstanding_ = next->request.id.request;
+    outstanding_query_ = make_query(now_ns, *next);
+    next->ideal_ns = outstanding_query_.prefill_best_ns;
     return outstanding_query_;
-  }
-}
-
-std::optional<std::pair<ec, std::string>> conductor_core::impossible(const entry& waiting) const {
-  auto largest = [&](role kind) {
-    auto tokens = uint64_t{0};
-    for (const auto& [place, at] : books_.members())
-      if (place.first == kind && at.ready)
-        tokens = std::max(tokens, at.last.token_capacity);
-    return tokens;
-  };
-  auto prompt = waiting.request.prompt_tokens;
-  for (auto kind : {role::prefill, role::decode}) {
-    auto capacity = largest(kind);
-    if (capacity > 0 && prompt + 1 > capacity)
-      return std::pair{ec::too_long, "the prompt has " + std::to_string(prompt) + " tokens, the largest "
-                                       + to_string(kind) + " instance holds " + std::to_string(capacity)
-                                       + "; give it more kv-memory"};
   }
   return std::nullopt;
 }
 
-uint64_t conductor_core::tokens_to_reserve(const submit& request) const {
-  auto output = std::min<uint64_t>(request.max_tokens, estimate_.expected_output());
-  return request.prompt_tokens + output * request.choices;
+std::optional<std::pair<ec, std::string>> conductor_core::impossible(const entry& waiting) const {
+  auto prompt = waiting.request.prompt_tokens;
+  for (auto [kind, capacity] : {std::pair{role::prefill, prefill_capacity_}, {role::decode, decode_capacity_}})
+    if (capacity > 0 && prompt + 1 > capacity)
+      return std::pair{ec::too_long, "the prompt has " + std::to_string(prompt) + " tokens, the largest "
+                                       + to_string(kind) + " instance holds " + std::to_string(capacity)
+                                       + "; give it more kv-memory"};
+  return std::nullopt;
+}
+
+// -- what to ask ------------------------------------------------------------------------------------------------------
+
+uint64_t conductor_core::output_to_reserve(const submit& request) const {
+  auto output = uint64_t{request.max_tokens};
+  if (!options_.reserve_max_tokens)
+    output = std::min(output, estimate_.expected_output());
+  return output * request.choices;
 }
 
 bool conductor_core::decode_has_room(const books::member& at, const submit& request) const {
   if (!at.ready || at.last.token_capacity < request.prompt_tokens + 1)
     return false;
-  return at.open.empty() || at.tokens + tokens_to_reserve(request) <= at.last.token_capacity;
+  return at.open.empty()
+         || at.tokens + request.prompt_tokens + output_to_reserve(request) <= at.last.token_capacity;
 }
 
-std::optional<uint32_t> conductor_core::local_shard(const address& instance) const {
-  auto found = std::optional<uint32_t>{};
-  for (const auto& [index, who] : shards_) {
-    if (who.node != instance.node)
-      continue;
-    if (index == instance.index)
-      return index;
-    if (!found)
-      found = index;
-  }
-  return found;
+uint64_t conductor_core::backlog_ns(uint64_t now_ns, uint32_t shard) const {
+  auto at = sent_at_ns_.find(shards_.at(shard).node);
+  return at != sent_at_ns_.end() && at->second > now_ns ? at->second - now_ns : 0;
 }
 
-uint32_t conductor_core::own_blocks(const std::vector<std::span<const uint32_t>>& found,
-                                    const std::vector<block_key>& keys, const address& prefill) const {
-  auto shard = local_shard(prefill);
-  auto count = uint32_t{0};
-  while (count < keys.size()) {
-    auto stored = shard && count < found.size()
-                  && std::binary_search(found[count].begin(), found[count].end(), *shard);
-    if (!stored && !books_.pending().holds(keys[count], prefill.index))
-      break;
-    ++count;
-  }
-  return count;
-}
-
-route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) const {
+route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   const auto& request = waiting.request;
   auto query = route_query{};
   query.placement = waiting.number;
@@ -106,37 +101,70 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) co
   query.prompt_tokens = request.prompt_tokens;
   query.max_tokens = request.max_tokens;
   query.block_tokens = options_.block_tokens;
-  auto found = index_.lookup(request.keys);
+  query.tenant = request.tenant;
+  query.arrived_ns = waiting.arrived_ns;
+  query.expected_output = static_cast<uint32_t>(std::min<uint64_t>(output_to_reserve(request), UINT32_MAX));
+  query.slo_ttft_ns = options_.slo_ttft_ns;
+  query.fresh = waiting.turn_ns == 0;
+  query.refusable = request.id.attempt == 0;
+  query.sort_key = waiting.sort_key;
+  query.held = static_cast<uint32_t>(held_.size());
+  query.held_ns = held_ns_;
+  if (!held_.empty())
+    query.held_key = std::get<0>(*held_.begin());
+  match_.find(request.keys, index_, books_.pending(), where_);
   auto predict = [&](uint64_t blocks) {
     auto reused = std::min<uint64_t>(blocks * options_.block_tokens, request.prompt_tokens - 1);
     return estimate_.prefill_ns(request.prompt_tokens, reused);
   };
-  query.best_blocks = static_cast<uint32_t>(found.size());
-  query.prefill_best_ns = predict(found.size());
+  query.best_blocks = match_.best();
+  query.prefill_best_ns = predict(match_.best());
   query.transfer_ns_block = estimate_.transfer_ns(options_.block_tokens);
-  for (const auto& [place, at] : books_.members()) {
-    if (!at.ready)
-      continue;
-    if (place.first == role::prefill && at.last.token_capacity >= request.prompt_tokens) {
-      auto own = own_blocks(found, request.keys, at.who);
-      query.candidates.push_back({place.second, own, predict(own)});
+  source_ = UINT32_MAX;
+  for (auto shard : match_.holders())
+    if (auto backlog = backlog_ns(now_ns, shard); source_ == UINT32_MAX || backlog < query.source_backlog_ns) {
+      source_ = shard;
+      query.source_backlog_ns = backlog;
     }
-    if (place.first == role::decode && decode_has_room(at, request))
-      query.decodes.push_back(place.second);
+  query.candidates.reserve(books_.instances(role::prefill).size());
+  auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have nothing
+  for (const auto* at : books_.instances(role::prefill)) {
+    if (!at->ready || at->last.token_capacity < request.prompt_tokens)
+      continue;
+    auto own = match_.own(at->who.index);
+    if (own != last.first)
+      last = {own, predict(own)};
+    query.candidates.push_back({at->who.index, own, last.second});
   }
+  query.decodes.reserve(books_.instances(role::decode).size());
+  for (const auto* at : books_.instances(role::decode))
+    if (decode_has_room(*at, request))
+      query.decodes.push_back(at->who.index);
   return query;
 }
+
+// -- what was decided -------------------------------------------------------------------------------------------------
 
 void conductor_core::decide_without_policy(uint64_t now_ns) {
   if (!outstanding_)
     return;
   auto view = load_view{};
-  for (const auto& [place, at] : books_.members())
-    if (at.ready)
-      view.set(books_.load_of(at));
+  for (auto kind : {role::prefill, role::decode})
+    for (const auto* at : books_.instances(kind))
+      if (at->ready)
+        view.set(load_of(*at));
   auto decision = route_least_seconds{}.decide(outstanding_query_, view);
   decision.placement = outstanding_query_.placement;
   on(now_ns, decision);
+}
+
+void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decision& decision) {
+  if (decisions_.size() == decisions_kept)
+    decisions_.pop_front();
+  auto& kept = decisions_.emplace_back(decision_record{id, now_ns, std::move(outstanding_query_), decision});
+  // The best offers say what matters of them; all of them would be megabytes on a large cluster.
+  kept.query.candidates = {};
+  kept.query.decodes = {};
 }
 
 void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
@@ -147,93 +175,123 @@ void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
   if (at == requests_.end() || at->second.at != stage::asked || at->second.number != decision.placement)
     return;
   auto& waiting = at->second;
-  decisions_.push_back({waiting.request.id, now_ns, outstanding_query_, decision});
-  if (decisions_.size() > decisions_kept)
-    decisions_.pop_front();
-  auto* prefill = books_.find(role::prefill, decision.chosen.prefill);
-  auto* decode = books_.find(role::decode, decision.decode);
+  auto is_first_hold = outstanding_query_.fresh && decision.what == verdict::hold;
+  record(now_ns, waiting.request.id, decision);
+  const auto* prefill = books_.find(role::prefill, decision.chosen.prefill);
+  const auto* decode = books_.find(role::decode, decision.decode);
   auto gone = decision.what == verdict::place && (!prefill || !prefill->ready || !decode || !decode->ready);
-  if (decision.what == verdict::hold || gone) {
-    waiting.at = stage::held;
-    waiting.sort_key = decision.sort_key;
-    waiting.ask_again_ns = decision.ask_again_ns > now_ns ? decision.ask_again_ns
-                                                          : now_ns + to_ns(options_.times.report);
-    held_.insert({waiting.sort_key, waiting.order, waiting.request.id.request});
-    wake_ = gone;
-    return;
-  }
   if (decision.what == verdict::reject) {
     reject(now_ns, waiting, decision.reason, "refused by policy " + options_.policy, 1'000'000'000);
     return;
   }
-  if (auto reason = refuse_early(now_ns, waiting, decision)) {
-    auto over = decision.chosen.ttft_ns > options_.slo_ttft_ns ? decision.chosen.ttft_ns - options_.slo_ttft_ns : 0;
-    reject(now_ns, waiting, ec::overloaded, *reason, std::max<uint64_t>(over, 1'000'000'000));
-    return;
-  }
-  place(now_ns, waiting, decision);
+  auto places = decision.what == verdict::place && !gone;
+  if (places || (is_first_hold && decision.chosen.ttft_ns > 0))
+    if (auto no = judge(now_ns, waiting, decision)) {
+      reject(now_ns, waiting, ec::overloaded, no->detail, std::max<uint64_t>(no->over_ns, 1'000'000'000));
+      return;
+    }
+  if (places)
+    place(now_ns, waiting, decision);
+  else
+    hold(now_ns, waiting, gone ? route_decision{} : decision);
 }
 
-std::optional<std::string> conductor_core::refuse_early(uint64_t now_ns, const entry& waiting,
-                                                        const route_decision& decision) const {
+void conductor_core::hold(uint64_t now_ns, entry& waiting, const route_decision& decision) {
+  const auto& id = waiting.request.id.request;
+  waiting.at = stage::held;
+  waiting.sort_key = decision.sort_key;
+  waiting.ask_again_ns = decision.ask_again_ns == 0 ? 0 : std::max(decision.ask_again_ns, now_ns + ask_again_ns_min);
+  waiting.turn_ns = now_ns + to_ns(options_.times.report);
+  held_ns_ += waiting.ideal_ns;
+  held_.insert({waiting.sort_key, waiting.order, id});
+  if (waiting.ask_again_ns > 0)
+    held_due_.insert({waiting.ask_again_ns, waiting.order, id});
+}
+
+std::optional<refusal> conductor_core::judge(uint64_t now_ns, const entry& waiting, const route_decision& decision) {
   // What was promised stays promised: a resumed or resubmitted request is not refused.
-  if (options_.admit != admission::early || waiting.request.id.attempt > 0)
+  if (waiting.request.id.attempt > 0)
     return std::nullopt;
-  auto ms = [](uint64_t value) { return std::to_string(value / 1'000'000) + " ms"; };
-  auto ttft_ns = now_ns - waiting.arrived_ns + decision.chosen.ttft_ns;
-  if (ttft_ns > options_.slo_ttft_ns)
-    return "the first token is predicted in " + ms(ttft_ns) + ", promised are " + ms(options_.slo_ttft_ns);
-  const auto* decode = books_.find(role::decode, decision.decode);
-  if (decode->open.empty())
-    return std::nullopt; // An idle instance is as fast as this cluster gets.
-  auto step_ns = estimate_.step_ns(decode->open.size() + waiting.request.choices,
-                                   decode->tokens + waiting.request.prompt_tokens);
-  if (step_ns > options_.slo_tbt_ns)
-    return "a decode step is predicted to take " + ms(step_ns) + ", promised are " + ms(options_.slo_tbt_ns);
-  return std::nullopt;
+  auto query = admission_query{};
+  query.waited_ns = now_ns - waiting.arrived_ns;
+  query.ttft_ns = decision.chosen.ttft_ns;
+  query.prefill_ns = decision.chosen.prefill_ns;
+  query.slo_ttft_ns = options_.slo_ttft_ns;
+  query.slo_tbt_ns = options_.slo_tbt_ns;
+  query.rows = waiting.request.choices;
+  query.tokens = waiting.request.prompt_tokens;
+  query.step = estimate_.step();
+  if (decision.what == verdict::place) {
+    const auto* decode = books_.find(role::decode, decision.decode);
+    query.decode_chosen = true;
+    query.running_rows = decode->running;
+    query.running_tokens = decode->running_tokens;
+    query.coming_rows = decode->rows - decode->running;
+    query.coming_tokens = decode->tokens - decode->running_tokens;
+    query.stay_ns = estimate_.stay_ns(decode->rows, decode->tokens);
+  }
+  return options_.admit.judge(query);
 }
 
-std::vector<prefix_segment> conductor_core::plan(const entry& waiting, const books::member& prefill,
-                                                 uint32_t fetch_blocks) const {
-  auto found = index_.lookup(waiting.request.keys);
-  auto shard = local_shard(prefill.who);
-  auto own = shard ? leading_blocks(found, *shard) : 0;
-  auto wanted = std::min<uint32_t>(static_cast<uint32_t>(found.size()), fetch_blocks > 0 ? UINT32_MAX : own);
+std::vector<prefix_segment> conductor_core::plan(const entry& waiting, uint32_t prefill, bool fetches) {
+  if (match_.version() != index_.version())
+    match_.find(waiting.request.keys, index_, books_.pending(), where_);
+  auto shard = where_.shard_of(prefill);
+  const auto& found = match_.found();
+  auto wanted = match_.best();
+  if (!fetches) {
+    wanted = 0;
+    while (shard && wanted < found.size()
+           && std::binary_search(found[wanted].begin(), found[wanted].end(), *shard))
+      ++wanted;
+  }
   auto segments = std::vector<prefix_segment>{};
-  for (auto [from, blocks] : plan_prefix(found, wanted, shard.value_or(UINT32_MAX)))
+  for (auto [from, blocks] : plan_prefix(found, wanted, shard.value_or(UINT32_MAX), source_))
     segments.push_back({shards_.at(from), blocks});
   return segments;
 }
 
+/// What is read from other nodes occupies their ports: the next fetch from there comes after it.
+void conductor_core::reserve_sending(uint64_t now_ns, const address& prefill,
+                                     const std::vector<prefix_segment>& segments) {
+  for (const auto& segment : segments) {
+    if (segment.shard.node == prefill.node)
+      continue;
+    auto& until = sent_at_ns_[segment.shard.node];
+    until = std::max(until, now_ns) + estimate_.transfer_ns(uint64_t{segment.blocks} * options_.block_tokens);
+  }
+}
+
 void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision& decision) {
+  auto was_held = waiting.turn_ns > 0;
   leave_queue(waiting);
   const auto& request = waiting.request;
-  auto* prefill = books_.find(role::prefill, decision.chosen.prefill);
-  auto* decode = books_.find(role::decode, decision.decode);
+  const auto& chosen = decision.chosen;
+  auto reused = (match_.own(chosen.prefill) + chosen.fetch_blocks) * uint64_t{options_.block_tokens};
+  reused = std::min<uint64_t>(reused, request.prompt_tokens - 1);
   auto fresh = placement{};
   fresh.number = waiting.number;
   fresh.id = request.id;
   fresh.session = request.from;
-  fresh.prefill = prefill->who;
-  fresh.decode = decode->who;
+  fresh.prefill = books_.find(role::prefill, chosen.prefill)->who;
+  fresh.decode = books_.find(role::decode, decision.decode)->who;
   fresh.prefill_open = fresh.decode_open = true;
-  fresh.decode_tokens = tokens_to_reserve(request);
   fresh.prompt_tokens = request.prompt_tokens;
+  fresh.choices = request.choices;
+  fresh.decode_tokens = request.prompt_tokens + output_to_reserve(request);
+  fresh.uncached_tokens = request.prompt_tokens - reused;
+  fresh.prefill_ns = estimate_.prefill_ns(request.prompt_tokens, reused);
   fresh.keys = request.keys;
-  auto reused = uint64_t{0};
-  for (const auto& at : outstanding_query_.candidates)
-    if (at.index == decision.chosen.prefill)
-      reused = (at.own_blocks + decision.chosen.fetch_blocks) * uint64_t{options_.block_tokens};
-  fresh.prefill_ns = estimate_.prefill_ns(request.prompt_tokens, std::min<uint64_t>(reused, request.prompt_tokens - 1));
-  waiting.answer = {options_.self,  options_.self.incarnation, request.id,     0,
-                    waiting.number, fresh.prefill,             fresh.decode, plan(waiting, *prefill,
-                                                                                    decision.chosen.fetch_blocks)};
+  auto segments = plan(waiting, chosen.prefill, chosen.fetch_blocks > 0);
+  reserve_sending(now_ns, fresh.prefill, segments);
+  waiting.answer = {options_.self,  options_.self.incarnation, request.id,   0,
+                    waiting.number, fresh.prefill,             fresh.decode, std::move(segments)};
   waiting.at = stage::placed;
-  waiting.acked = false;
-  waiting.retry_ns = now_ns + to_ns(options_.times.retry);
-  out.to(request.from, waiting.answer);
+  answer_placed(now_ns, waiting);
   books_.open(std::move(fresh), now_ns);
   ++placements_;
+  if (was_held)
+    wake_ = true; // The next in order may fit as well.
 }
 
 } // namespace perigee

@@ -17,6 +17,7 @@ void conductor_core::on(uint64_t now_ns, const peer_up& news) {
   case role::session: sessions_.insert(who); break;
   default: return;
   }
+  members_changed();
   hello_retry_ns_[who] = now_ns;
   tick(now_ns);
 }
@@ -25,12 +26,13 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
   auto& who = news.who;
   hello_retry_ns_.erase(who);
   books_.member_down(who, now_ns);
-  wake_ = true;
+  wake();
   if (who.kind == role::shard && shards_.contains(who.index) && shards_[who.index] == who) {
     shards_.erase(who.index);
     feeds_.erase(who.index);
     index_.drop_shard(who.index);
   }
+  members_changed();
   if (who.kind != role::session)
     return;
   // Nobody waits for its requests any more.
@@ -42,17 +44,36 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
       erase_request(at);
     at = next;
   }
-  for (auto* entry : books_.all_placements())
-    if (entry->session == who && !entry->cancel_at_ns)
-      entry->cancel_at_ns = now_ns;
+  for (auto* entry : books_.placements_of(who))
+    books_.cancel_at(*entry, now_ns);
 }
 
-bool conductor_core::settled(uint64_t now_ns) const {
-  if (now_ns >= started_ns_ + to_ns(options_.times.settle))
+/// After anything that changes who is there, where, and how much it holds.
+void conductor_core::members_changed() {
+  auto prefills = std::map<uint32_t, uint32_t>{};
+  auto shards = std::map<uint32_t, uint32_t>{};
+  prefill_capacity_ = decode_capacity_ = 0;
+  for (const auto* at : books_.instances(role::prefill)) {
+    prefills[at->who.index] = at->who.node;
+    if (at->ready)
+      prefill_capacity_ = std::max(prefill_capacity_, at->last.token_capacity);
+  }
+  for (const auto* at : books_.instances(role::decode))
+    if (at->ready)
+      decode_capacity_ = std::max(decode_capacity_, at->last.token_capacity);
+  for (const auto& [index, who] : shards_)
+    shards[index] = who.node;
+  where_.rebuild(prefills, shards);
+}
+
+bool conductor_core::settled(uint64_t now_ns) {
+  if (settled_)
     return true;
   auto ready = std::count_if(books_.members().begin(), books_.members().end(),
                              [](const auto& item) { return item.second.ready; });
-  return options_.members_expected > 0 && ready >= options_.members_expected;
+  settled_ = now_ns >= started_ns_ + to_ns(options_.times.settle)
+             || (options_.members_expected > 0 && ready >= options_.members_expected);
+  return settled_;
 }
 
 void conductor_core::on(uint64_t now_ns, const report& news) {
@@ -74,14 +95,19 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
     at->ready = true;
     hello_retry_ns_.erase(news.from);
     adopt(now_ns, news);
-    wake_ = true;
+    books_.mark_changed(news.from);
+    wake();
   }
+  auto grew = at->last.token_capacity != news.token_capacity;
   at->last = news;
   at->last.active.clear();
   at->last.ended.clear();
   at->last.prefills.clear();
   at->last.steps.clear();
-  learn(news);
+  at->last.transfers.clear();
+  if (grew)
+    members_changed();
+  learn(now_ns, news);
   for (const auto& item : news.ended) {
     auto* entry = books_.placement_of(item.id);
     if (!entry)
@@ -89,12 +115,12 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
     if (entry->prefill == news.from && entry->prefill_open)
       books_.close_prefill(*entry, now_ns);
     if (entry->decode == news.from && entry->decode_open) {
-      if (item.tokens > entry->prompt_tokens)
+      if (!entry->adopted && item.tokens > entry->prompt_tokens)
         estimate_.learn_output(item.tokens - entry->prompt_tokens);
       books_.close_decode(*entry);
     }
     books_.drop_if_closed(entry->number);
-    wake_ = true;
+    wake();
   }
 }
 
@@ -108,6 +134,8 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
         merged.prefill = news.from;
         merged.prefill_open = true;
         merged.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
+        merged.prompt_tokens = merged.uncached_tokens = item.tokens;
+        merged.computed = item.tokens == 0;
       } else if (!is_prefill && !merged.decode_open && !merged.decode.valid()) {
         merged.decode = news.from;
         merged.decode_open = true;
@@ -124,12 +152,15 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
       continue;
     }
     auto found = placement{};
+    found.adopted = true;
     found.number = ++numbers_;
     found.id = item.id;
     if (is_prefill) {
       found.prefill = news.from;
       found.prefill_open = true;
       found.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
+      found.prompt_tokens = found.uncached_tokens = item.tokens;
+      found.computed = item.tokens == 0;
     } else {
       found.decode = news.from;
       found.decode_open = true;
@@ -142,10 +173,18 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
   }
 }
 
-void conductor_core::learn(const report& news) {
-  for (const auto& sample : news.prefills)
+void conductor_core::learn(uint64_t now_ns, const report& news) {
+  for (const auto& sample : news.prefills) {
     estimate_.learn(sample);
+    auto* entry = books_.placement_of(sample.id);
+    if (!entry || entry->prefill != news.from)
+      continue;
+    books_.computed(*entry, now_ns);
+    wake();
+  }
   for (const auto& sample : news.steps)
+    estimate_.learn(sample);
+  for (const auto& sample : news.transfers)
     estimate_.learn(sample);
 }
 

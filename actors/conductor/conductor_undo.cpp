@@ -6,8 +6,8 @@ namespace perigee {
 void conductor_core::undo_attempts(uint64_t now_ns, const request_id& request, uint32_t attempt_max,
                                    uint64_t delay_ns) {
   for (auto* entry : books_.placements_of(request))
-    if (entry->id.attempt <= attempt_max && (!entry->cancel_at_ns || *entry->cancel_at_ns > now_ns + delay_ns))
-      entry->cancel_at_ns = now_ns + delay_ns;
+    if (entry->id.attempt <= attempt_max)
+      books_.cancel_at(*entry, now_ns + delay_ns);
 }
 
 void conductor_core::on(uint64_t now_ns, const withdraw& request) {
@@ -30,7 +30,7 @@ void conductor_core::on(uint64_t now_ns, const cancelled& answer) {
   if (entry->decode == answer.from && entry->decode_open)
     books_.close_decode(*entry);
   books_.drop_if_closed(entry->number);
-  wake_ = true;
+  wake();
 }
 
 void conductor_core::on(uint64_t now_ns, const redirect& request) {
@@ -46,12 +46,11 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
     return;
   }
   if (request.revision >= entry->revision) {
-    auto* best = static_cast<books::member*>(nullptr);
-    for (const auto& [place, at] : books_.members())
-      if (place.first == role::decode && at.who != entry->decode && decode_has_room(at, owner->second.request)
-          && (!best || at.tokens < best->tokens))
-        best = books_.find(at.who);
-    auto* same = books_.find(entry->decode);
+    const auto* best = static_cast<const books::member*>(nullptr);
+    for (const auto* at : books_.instances(role::decode))
+      if (at->who != entry->decode && decode_has_room(*at, owner->second.request) && (!best || at->tokens < best->tokens))
+        best = at;
+    const auto* same = books_.find(entry->decode);
     if (!best && same && decode_has_room(*same, owner->second.request))
       best = same; // It may have room when it is asked again.
     if (!best) {
@@ -63,9 +62,7 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
     books_.move_decode(*entry, best->who);
     owner->second.answer.decode = entry->decode;
     owner->second.answer.revision = entry->revision;
-    owner->second.acked = false;
-    owner->second.retry_ns = now_ns + to_ns(options_.times.retry);
-    out.to(owner->second.request.from, owner->second.answer);
+    answer_placed(now_ns, owner->second);
   }
   answer.revision = entry->revision;
   answer.decode = entry->decode;

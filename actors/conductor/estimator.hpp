@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/core/membership.hpp"
+#include "actors/policy/admission.hpp"
 
 #include <cstdint>
 
@@ -21,8 +22,8 @@ struct cost_profile {
   double network_bytes_second = 87e9;
 };
 
-/// Predicts how long things take; learns one factor per phase from measured times. Pure; only + - * / on doubles, rounded
-/// once to nanoseconds.
+/// Predicts how long things take; starts from the profile and learns one factor per phase from measured times. Pure; only
+/// + - * / on doubles, rounded once to nanoseconds.
 class estimator {
 public:
   estimator() = default;
@@ -38,18 +39,37 @@ public:
   uint64_t expected_output() const {
     return output_quantile_;
   }
+  /// The same as `step_ns`, for those who vary the load.
+  step_cost step() const;
+  /// How long a request decodes: the mean number of output tokens, each taking a step of that load.
+  uint64_t stay_ns(uint64_t rows, uint64_t context_tokens) const;
 
   void learn(const prefill_sample& sample);
   void learn(const step_sample& sample);
+  void learn(const transfer_sample& sample);
   void learn_output(uint64_t tokens);
 
 private:
+  /// Measured over predicted time of what was done lately. The first measurement counts in full, because a profile of
+  /// another machine may be off by orders of magnitude; short work counts for little, as its time says little.
+  struct scale {
+    double predicted = 0;
+    double measured = 0;
+
+    double factor() const {
+      return predicted > 0 ? measured / predicted : 1;
+    }
+    void pull(double seconds, uint64_t measured_ns);
+  };
+
   double prefill_seconds(double tokens, double reused) const;
-  double step_seconds(double rows, double context_tokens) const;
+  double transfer_seconds(double tokens) const;
 
   cost_profile profile_;
-  double prefill_factor_ = 1;
-  double step_factor_ = 1;
+  scale prefill_;
+  scale step_;
+  scale transfer_;
+  double output_mean_ = 128;
   uint64_t output_quantile_ = 256;
 };
 

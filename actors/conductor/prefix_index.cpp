@@ -2,83 +2,211 @@
 #include "actors/conductor/prefix_index.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <tuple>
 
 namespace perigee {
 
+namespace {
+
+constexpr auto part_bits = 10u;
+constexpr auto slots_first = size_t{8};
+
+} // namespace
+
+prefix_index::prefix_index() : parts_(size_t{1} << part_bits) {}
+
+uint64_t prefix_index::hash(const block_key& key) noexcept {
+  auto mixed = key.low * 0x9e3779b97f4a7c15u ^ key.high;
+  mixed = (mixed ^ (mixed >> 32)) * 0xd6e8feb86659fd93u;
+  return mixed ^ (mixed >> 32);
+}
+
+prefix_index::part& prefix_index::part_of(uint64_t hashed) noexcept {
+  return parts_[hashed >> (64 - part_bits)];
+}
+
+const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
+  auto hashed = hash(key);
+  const auto& at = parts_[hashed >> (64 - part_bits)];
+  if (at.used == 0)
+    return nullptr;
+  auto mask = at.slots.size() - 1;
+  for (auto i = hashed & mask;; i = (i + 1) & mask) {
+    const auto& here = at.slots[i];
+    if (here.first == nobody)
+      return nullptr;
+    if (here.key == key)
+      return &here;
+  }
+}
+
+prefix_index::slot& prefix_index::make_slot(const block_key& key) {
+  auto hashed = hash(key);
+  auto& at = part_of(hashed);
+  if ((size_t{at.used} + 1) * 4 > at.slots.size() * 3)
+    grow(at);
+  auto mask = at.slots.size() - 1;
+  auto i = hashed & mask;
+  while (at.slots[i].first != nobody)
+    i = (i + 1) & mask;
+  ++at.used;
+  ++blocks_;
+  at.slots[i].key = key;
+  return at.slots[i];
+}
+
+void prefix_index::grow(part& at) {
+  auto bigger = std::vector<slot>(std::max(slots_first, at.slots.size() * 2));
+  auto mask = bigger.size() - 1;
+  for (const auto& moved : at.slots) {
+    if (moved.first == nobody)
+      continue;
+    auto i = hash(moved.key) & mask;
+    while (bigger[i].first != nobody)
+      i = (i + 1) & mask;
+    bigger[i] = moved;
+  }
+  at.slots = std::move(bigger);
+}
+
+void prefix_index::free_slot(slot& gone) {
+  auto& at = part_of(hash(gone.key));
+  auto mask = at.slots.size() - 1;
+  auto hole = static_cast<size_t>(&gone - at.slots.data());
+  // What stands behind the hole and could stand in it moves there, so that no search ends too early.
+  for (auto i = (hole + 1) & mask; at.slots[i].first != nobody; i = (i + 1) & mask) {
+    auto home = hash(at.slots[i].key) & mask;
+    if (((i - home) & mask) >= ((i - hole) & mask)) {
+      at.slots[hole] = at.slots[i];
+      hole = i;
+    }
+  }
+  at.slots[hole] = {};
+  --at.used;
+  --blocks_;
+}
+
+std::span<const uint32_t> prefix_index::replicas(const slot& at) const {
+  if (at.first == nobody)
+    return {};
+  if (at.first & is_list)
+    return lists_.read(at.second, at.first & ~is_list);
+  return {&at.first, at.second == nobody ? size_t{1} : size_t{2}};
+}
+
+bool prefix_index::add(slot& at, uint32_t shard) {
+  auto held = replicas(at);
+  if (std::binary_search(held.begin(), held.end(), shard))
+    return false;
+  if (held.empty()) {
+    at.first = shard;
+  } else if (held.size() == 1) {
+    std::tie(at.first, at.second) = std::minmax(uint32_t{at.first}, uint32_t{shard});
+  } else if (held.size() == 2) {
+    auto three = std::array{at.first, at.second, shard};
+    std::sort(three.begin(), three.end());
+    at.first = is_list | 3;
+    at.second = lists_.make(three);
+  } else {
+    at.second = lists_.insert(at.second, at.first & ~is_list, shard);
+    ++at.first;
+  }
+  return true;
+}
+
+bool prefix_index::remove(slot& at, uint32_t shard) {
+  auto held = replicas(at);
+  if (!std::binary_search(held.begin(), held.end(), shard))
+    return false;
+  if (at.first & is_list) {
+    auto length = at.first & ~is_list;
+    at.second = lists_.erase(at.second, length, shard);
+    --at.first;
+    if (--length == 2) {
+      auto rest = lists_.read(at.second, length);
+      auto [low, high] = std::pair{rest[0], rest[1]};
+      lists_.drop(at.second, length);
+      at.first = low;
+      at.second = high;
+    }
+  } else {
+    at.first = at.first == shard ? at.second : at.first;
+    at.second = nobody;
+  }
+  return true;
+}
+
 void prefix_index::store(const block_key& key, uint32_t shard) {
-  auto& replicas = entries_[key];
-  auto at = std::lower_bound(replicas.begin(), replicas.end(), shard);
-  if (at != replicas.end() && *at == shard)
+  assert(shard < is_list);
+  auto* known = const_cast<slot*>(find_slot(key));
+  if (!add(known ? *known : make_slot(key), shard))
     return;
-  replicas.insert(at, shard);
+  if (shard >= counts_.size())
+    counts_.resize(shard + 1);
   ++counts_[shard];
+  ++version_;
 }
 
 void prefix_index::evict(const block_key& key, uint32_t shard) {
-  auto entry = entries_.find(key);
-  if (entry == entries_.end())
+  auto* known = const_cast<slot*>(find_slot(key));
+  if (!known || !remove(*known, shard))
     return;
-  auto& replicas = entry->second;
-  auto at = std::lower_bound(replicas.begin(), replicas.end(), shard);
-  if (at == replicas.end() || *at != shard)
-    return;
-  replicas.erase(at);
   --counts_[shard];
-  if (replicas.empty())
-    entries_.erase(entry);
+  ++version_;
+  if (known->first == nobody)
+    free_slot(*known);
 }
 
 void prefix_index::drop_shard(uint32_t shard) {
   if (blocks_of(shard) == 0)
     return;
-  for (auto entry = entries_.begin(); entry != entries_.end();) {
-    auto& replicas = entry->second;
-    replicas.erase(std::remove(replicas.begin(), replicas.end(), shard), replicas.end());
-    entry = replicas.empty() ? entries_.erase(entry) : std::next(entry);
-  }
-  counts_.erase(shard);
+  auto held = std::vector<block_key>{};
+  for (const auto& at : parts_)
+    for (const auto& here : at.slots)
+      if (auto all = replicas(here); std::binary_search(all.begin(), all.end(), shard))
+        held.push_back(here.key);
+  for (const auto& key : held)
+    evict(key, shard);
 }
 
-std::vector<std::span<const uint32_t>> prefix_index::lookup(std::span<const block_key> keys) const {
-  auto found = std::vector<std::span<const uint32_t>>{};
+std::span<const uint32_t> prefix_index::find(const block_key& key) const {
+  const auto* known = find_slot(key);
+  return known ? replicas(*known) : std::span<const uint32_t>{};
+}
+
+void prefix_index::lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const {
+  found.clear();
   for (const auto& key : keys) {
-    auto entry = entries_.find(key);
-    if (entry == entries_.end())
+    auto held = find(key);
+    if (held.empty())
       break;
-    found.emplace_back(entry->second.data(), entry->second.size());
+    found.push_back(held);
   }
-  return found;
 }
 
 bool prefix_index::holds(const block_key& key, uint32_t shard) const {
-  auto entry = entries_.find(key);
-  return entry != entries_.end() && std::binary_search(entry->second.begin(), entry->second.end(), shard);
+  auto held = find(key);
+  return std::binary_search(held.begin(), held.end(), shard);
 }
 
 uint64_t prefix_index::blocks_of(uint32_t shard) const {
-  auto at = counts_.find(shard);
-  return at == counts_.end() ? 0 : at->second;
-}
-
-uint32_t leading_blocks(const std::vector<std::span<const uint32_t>>& found, uint32_t shard) {
-  auto count = uint32_t{0};
-  while (count < found.size() && std::binary_search(found[count].begin(), found[count].end(), shard))
-    ++count;
-  return count;
+  return shard < counts_.size() ? counts_[shard] : 0;
 }
 
 std::vector<std::pair<uint32_t, uint32_t>> plan_prefix(const std::vector<std::span<const uint32_t>>& found,
-                                                       uint32_t blocks, uint32_t preferred) {
+                                                       uint32_t blocks, uint32_t local, uint32_t source) {
   assert(blocks <= found.size());
-  auto plan = std::vector<std::pair<uint32_t, uint32_t>>{}; // shard, blocks
+  auto plan = std::vector<std::pair<uint32_t, uint32_t>>{};
   auto has = [&](uint32_t block, uint32_t shard) {
     return std::binary_search(found[block].begin(), found[block].end(), shard);
   };
   for (auto block = uint32_t{0}; block < blocks; ++block) {
-    auto shard = has(block, preferred)                             ? preferred
+    auto shard = has(block, local)                                ? local
                  : !plan.empty() && has(block, plan.back().first) ? plan.back().first
-                                                                   : found[block].front();
+                 : has(block, source)                             ? source
+                                                                  : found[block].front();
     if (!plan.empty() && plan.back().first == shard)
       ++plan.back().second;
     else

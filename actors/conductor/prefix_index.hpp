@@ -1,48 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "actors/core/store_messages.hpp"
-
-#include <boost/container/small_vector.hpp>
+#include "actors/conductor/replica_lists.hpp"
+#include "transport/base/block_key.hpp"
 
 #include <cstdint>
-#include <map>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 namespace perigee {
 
-/// Which shards hold which blocks, as far as their events told. A shard is named by its index.
+/// Which shards hold which blocks, as far as their events told. A shard is named by its index, below 2^31.
+///
+/// A block with one or two replicas takes 24 bytes of an open table that is at most three quarters full. The table is cut
+/// into parts that grow one by one, so that no single event pays for moving all blocks.
 class prefix_index {
 public:
+  prefix_index();
+
   void store(const block_key& key, uint32_t shard);
   void evict(const block_key& key, uint32_t shard);
   /// Forgets everything of one shard.
   void drop_shard(uint32_t shard);
 
-  /// For each block of `keys`, in order, until the first that no shard holds: the shards that hold it, ascending.
-  std::vector<std::span<const uint32_t>> lookup(std::span<const block_key> keys) const;
+  /// The shards that hold the block, ascending; valid until the next change.
+  std::span<const uint32_t> find(const block_key& key) const;
+  /// For each block of `keys`, in order, until the first that no shard holds: the shards that hold it; valid until the next
+  /// change. Replaces the content of `found`.
+  void lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const;
 
   bool holds(const block_key& key, uint32_t shard) const;
   uint64_t blocks_of(uint32_t shard) const;
   size_t blocks() const noexcept {
-    return entries_.size();
+    return blocks_;
+  }
+  /// Grows with every change.
+  uint64_t version() const noexcept {
+    return version_;
   }
 
 private:
-  using replica_set = boost::container::small_vector<uint32_t, 2>; // ascending
+  /// `first` is `nobody` in a free slot; with its top bit set its other bits count the replicas in list `second`; otherwise
+  /// it is the lowest replica and `second` the other one, or `nobody`.
+  struct slot {
+    block_key key;
+    uint32_t first = nobody;
+    uint32_t second = nobody;
+  };
+  struct part {
+    std::vector<slot> slots; // a power of two
+    uint32_t used = 0;
+  };
 
-  std::unordered_map<block_key, replica_set, block_key_hash> entries_; // never iterated for a decision
-  std::map<uint32_t, uint64_t> counts_;
+  static constexpr uint32_t nobody = UINT32_MAX;
+  static constexpr uint32_t is_list = uint32_t{1} << 31;
+
+  static uint64_t hash(const block_key& key) noexcept;
+  part& part_of(uint64_t hashed) noexcept;
+  const slot* find_slot(const block_key& key) const;
+  slot& make_slot(const block_key& key);
+  void grow(part& at);
+  void free_slot(slot& gone);
+  std::span<const uint32_t> replicas(const slot& at) const;
+  bool add(slot& at, uint32_t shard);
+  bool remove(slot& at, uint32_t shard);
+
+  std::vector<part> parts_; // never iterated for a decision
+  replica_lists lists_;
+  std::vector<uint64_t> counts_; // by shard
+  size_t blocks_ = 0;
+  uint64_t version_ = 0;
 };
 
-/// How many of the leading blocks in `found` the shard holds.
-uint32_t leading_blocks(const std::vector<std::span<const uint32_t>>& found, uint32_t shard);
-
-/// Where to read the first `blocks` blocks: from `preferred` while it has them, otherwise from the shard of the block
-/// before, otherwise from the lowest one.
+/// Where to read the first `blocks` blocks of `found`: from `local` while it has them, otherwise from the shard of the block
+/// before, otherwise from `source`, otherwise from the lowest one. (Shard, blocks) each.
 std::vector<std::pair<uint32_t, uint32_t>> plan_prefix(const std::vector<std::span<const uint32_t>>& found,
-                                                       uint32_t blocks, uint32_t preferred);
+                                                       uint32_t blocks, uint32_t local, uint32_t source);
 
 } // namespace perigee

@@ -33,17 +33,24 @@ struct load_item {
   uint64_t placement = 0; ///< number of the decision that brought it here
 };
 
-/// How long one prefill took, for the Conductor's estimator.
+/// How long one prefill took, for the Conductor's estimator; also the news that it is computed.
 struct prefill_sample {
   uint32_t tokens = 0; ///< prompt length
   uint32_t reused = 0; ///< tokens of it that were not computed
   uint64_t busy_ns = 0;
+  ticket id;
 };
 
 /// How long one decode step took.
 struct step_sample {
   uint32_t batch = 0;
   uint64_t context_tokens = 0;
+  uint64_t busy_ns = 0;
+};
+
+/// How long it took to fetch a prefix from other nodes.
+struct transfer_sample {
+  uint64_t tokens = 0; ///< that came from other nodes
   uint64_t busy_ns = 0;
 };
 
@@ -64,6 +71,7 @@ struct report {
   std::vector<load_item> ended; ///< since the last acknowledged report
   std::vector<prefill_sample> prefills;
   std::vector<step_sample> steps;
+  std::vector<transfer_sample> transfers;
 };
 
 /// Everything in reports up to `sequence` is in the Conductor's books.
@@ -95,7 +103,8 @@ bool inspect(Inspector& f, load_item& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, prefill_sample& x) {
-  return f.object(x).fields(f.field("tokens", x.tokens), f.field("reused", x.reused), f.field("busy_ns", x.busy_ns));
+  return f.object(x).fields(f.field("tokens", x.tokens), f.field("reused", x.reused), f.field("busy_ns", x.busy_ns),
+                            f.field("id", x.id));
 }
 
 template <class Inspector>
@@ -105,13 +114,19 @@ bool inspect(Inspector& f, step_sample& x) {
 }
 
 template <class Inspector>
+bool inspect(Inspector& f, transfer_sample& x) {
+  return f.object(x).fields(f.field("tokens", x.tokens), f.field("busy_ns", x.busy_ns));
+}
+
+template <class Inspector>
 bool inspect(Inspector& f, report& x) {
   return f.object(x).fields(
     f.field("from", x.from), f.field("term", x.term), f.field("sequence", x.sequence), f.field("full", x.full),
     f.field("token_capacity", x.token_capacity), f.field("slots_total", x.slots_total), f.field("slots_free", x.slots_free),
     f.field("slots_transfer", x.slots_transfer), f.field("running", x.running), f.field("waiting", x.waiting),
     f.field("queued_tokens", x.queued_tokens), f.field("leases", x.leases), f.field("active", x.active),
-    f.field("ended", x.ended), f.field("prefills", x.prefills), f.field("steps", x.steps));
+    f.field("ended", x.ended), f.field("prefills", x.prefills), f.field("steps", x.steps),
+    f.field("transfers", x.transfers));
 }
 
 template <class Inspector>

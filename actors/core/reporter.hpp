@@ -41,8 +41,15 @@ public:
     urgent_ = true;
   }
 
+  /// Urgent: the Conductor may have a request that waits for this instance.
   void sample(prefill_sample item) {
-    prefills_.push_back(item);
+    if (prefills_.size() < ended_max)
+      prefills_.push_back(item);
+    urgent_ = true;
+  }
+  void sample(transfer_sample item) {
+    if (transfers_.size() < samples_max)
+      transfers_.push_back(item);
   }
   void sample(step_sample item) {
     // The newest few say as much as all of them.
@@ -76,6 +83,7 @@ public:
     }
     result.prefills = std::exchange(prefills_, {});
     result.steps = std::exchange(steps_, {});
+    result.transfers = std::exchange(transfers_, {});
     urgent_ = false;
     sent_ns_ = now_ns;
     return result;
@@ -91,6 +99,7 @@ private:
   std::vector<std::pair<load_item, uint64_t>> ended_; // with the number of the first report that carried it
   std::vector<prefill_sample> prefills_;
   std::vector<step_sample> steps_;
+  std::vector<transfer_sample> transfers_;
   uint64_t sequence_ = 0;
   uint64_t sent_ns_ = 0;
   bool full_due_ = false;

@@ -103,12 +103,17 @@ struct redirected {
 };
 
 /// What a policy knows about one instance: the Conductor's books, which hold the last report and every reservation since.
+/// An instance of which a policy has no such message is unknown, not idle.
 struct instance_load {
   address who;
   uint64_t free_at_ns = 0;      ///< prefill: predicted time (of the Conductor's clock) when what is placed here is done
   uint32_t requests = 0;        ///< placed here and not ended
-  uint64_t tokens = 0;          ///< decode: KV tokens reserved
-  uint64_t tokens_capacity = 0; ///< decode: KV tokens its pool holds
+  uint64_t tokens = 0;          ///< KV tokens reserved; prefill: prompts of what is placed here
+  uint64_t tokens_capacity = 0; ///< KV tokens its pool holds
+  uint32_t queued = 0;          ///< prefill: of `requests`, not computed yet
+  uint64_t queued_tokens = 0;   ///< prefill: tokens of those that are not cached
+  uint64_t cached_blocks = 0;   ///< prefill: blocks that its local shard holds
+  uint64_t cache_capacity = 0;  ///< prefill: blocks that its local shard has room for
 
   /// Predicted time until a request placed now would start.
   uint64_t queue_ns(uint64_t now_ns) const noexcept {
@@ -130,20 +135,36 @@ struct route_query {
   uint32_t prompt_tokens = 0;
   uint32_t max_tokens = 0;
   uint32_t block_tokens = 0;
-  uint32_t best_blocks = 0;         ///< longest prefix anywhere in the pool
+  uint32_t best_blocks = 0;         ///< longest prefix anywhere in the pool, computed already
   uint64_t prefill_best_ns = 0;     ///< predicted time with that prefix
   uint64_t transfer_ns_block = 0;   ///< predicted time to fetch one block from another node
+  uint64_t source_backlog_ns = 0;   ///< predicted time until the node that holds that prefix has sent what was asked of it
   std::vector<candidate> candidates; ///< every live prefill instance, by index
   std::vector<uint32_t> decodes;     ///< every live decode instance that has room, by index
+  std::string tenant;
+  uint64_t arrived_ns = 0;      ///< at the Conductor
+  uint32_t expected_output = 0; ///< tokens of all choices: what decode memory is reserved for
+  uint64_t slo_ttft_ns = 0;
+  bool fresh = true;            ///< asked for the first time
+  bool refusable = true;        ///< false for what was accepted before: it is resumed or submitted again
+  uint64_t sort_key = 0;        ///< what the last `hold` of this request said
+  uint32_t held = 0;            ///< other requests that are held
+  uint64_t held_ns = 0;         ///< their prefill times in all, each with the best prefix
+  uint64_t held_key = 0;        ///< sort key of the first of them
 };
 
 enum class verdict : uint8_t { place, hold, reject };
 
-/// What one candidate would cost.
+/// What one candidate would cost, term by term.
 struct route_offer {
   uint32_t prefill = 0;
-  uint64_t ttft_ns = 0;
+  uint64_t ttft_ns = 0;      ///< queue + transfer + prefill
   uint32_t fetch_blocks = 0; ///< prefix blocks to bring in from elsewhere beyond the own ones; 0 to compute them
+  uint32_t own_blocks = 0;
+  uint64_t queue_ns = 0;
+  uint64_t transfer_ns = 0;
+  uint64_t prefill_ns = 0;
+  double score = 0; ///< what the policy compared: the least wins
 };
 
 /// `hold` keeps the request at the Conductor, in the order of (sort_key, arrival), until something frees or
@@ -151,12 +172,13 @@ struct route_offer {
 struct route_decision {
   uint64_t placement = 0;
   verdict what = verdict::hold;
-  route_offer chosen;
+  route_offer chosen; ///< of a hold: what is expected, if the policy can tell (`ttft_ns`, `prefill_ns`)
   uint32_t decode = 0;
   std::vector<route_offer> best; ///< the cheapest eight, for people
   uint64_t sort_key = 0;
   uint64_t ask_again_ns = 0;
   ec reason = ec::none;
+  uint64_t view = 0; ///< version of the policy's view of the instances: how many changes it had seen
 };
 
 template <class Inspector>
@@ -225,7 +247,9 @@ bool inspect(Inspector& f, redirected& x) {
 template <class Inspector>
 bool inspect(Inspector& f, instance_load& x) {
   return f.object(x).fields(f.field("who", x.who), f.field("free_at_ns", x.free_at_ns), f.field("requests", x.requests),
-                            f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity));
+                            f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity),
+                            f.field("queued", x.queued), f.field("queued_tokens", x.queued_tokens),
+                            f.field("cached_blocks", x.cached_blocks), f.field("cache_capacity", x.cache_capacity));
 }
 
 template <class Inspector>
@@ -236,12 +260,15 @@ bool inspect(Inspector& f, candidate& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, route_query& x) {
-  return f.object(x).fields(f.field("placement", x.placement), f.field("now_ns", x.now_ns),
-                            f.field("prompt_tokens", x.prompt_tokens),
-                            f.field("max_tokens", x.max_tokens), f.field("block_tokens", x.block_tokens),
-                            f.field("best_blocks", x.best_blocks), f.field("prefill_best_ns", x.prefill_best_ns),
-                            f.field("transfer_ns_block", x.transfer_ns_block), f.field("candidates", x.candidates),
-                            f.field("decodes", x.decodes));
+  return f.object(x).fields(
+    f.field("placement", x.placement), f.field("now_ns", x.now_ns), f.field("prompt_tokens", x.prompt_tokens),
+    f.field("max_tokens", x.max_tokens), f.field("block_tokens", x.block_tokens), f.field("best_blocks", x.best_blocks),
+    f.field("prefill_best_ns", x.prefill_best_ns), f.field("transfer_ns_block", x.transfer_ns_block),
+    f.field("source_backlog_ns", x.source_backlog_ns), f.field("candidates", x.candidates),
+    f.field("decodes", x.decodes), f.field("tenant", x.tenant), f.field("arrived_ns", x.arrived_ns),
+    f.field("expected_output", x.expected_output), f.field("slo_ttft_ns", x.slo_ttft_ns), f.field("fresh", x.fresh), f.field("refusable", x.refusable),
+    f.field("sort_key", x.sort_key), f.field("held", x.held), f.field("held_ns", x.held_ns),
+    f.field("held_key", x.held_key));
 }
 
 template <class Inspector>
@@ -252,14 +279,17 @@ bool inspect(Inspector& f, verdict& x) {
 template <class Inspector>
 bool inspect(Inspector& f, route_offer& x) {
   return f.object(x).fields(f.field("prefill", x.prefill), f.field("ttft_ns", x.ttft_ns),
-                            f.field("fetch_blocks", x.fetch_blocks));
+                            f.field("fetch_blocks", x.fetch_blocks), f.field("own_blocks", x.own_blocks),
+                            f.field("queue_ns", x.queue_ns), f.field("transfer_ns", x.transfer_ns),
+                            f.field("prefill_ns", x.prefill_ns), f.field("score", x.score));
 }
 
 template <class Inspector>
 bool inspect(Inspector& f, route_decision& x) {
   return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("chosen", x.chosen),
                             f.field("decode", x.decode), f.field("best", x.best), f.field("sort_key", x.sort_key),
-                            f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason));
+                            f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason),
+                            f.field("view", x.view));
 }
 
 } // namespace perigee

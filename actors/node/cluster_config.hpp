@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/policy/policy_parameter.hpp"
+
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -24,6 +27,8 @@ struct slo_config {
 struct policy_config {
   std::string route = "kvcache-centric";
   std::string admission = "early";
+  std::string local_order = "fifo";
+  parameter_values route_params; ///< of the routing policy, where they differ from its defaults
 };
 
 struct log_config {
@@ -76,6 +81,7 @@ struct cluster_config {
 struct known_policies {
   std::vector<std::string> route;
   std::vector<std::string> admission;
+  std::map<std::string, std::vector<parameter_info>> route_params = {}; ///< by routing policy
 };
 
 /// One thing that is wrong, and where: `perigee.nodes[1].kv-memory`. `path` is the file's name where the text itself is

@@ -169,6 +169,9 @@ std::vector<config_error> check_cluster_config(const cluster_config& config, con
   check_section(config.log, "perigee.log", out);
   check_choice(config.policy.route, known.route, "perigee.policy.route", out);
   check_choice(config.policy.admission, known.admission, "perigee.policy.admission", out);
+  if (auto params = known.route_params.find(config.policy.route); params != known.route_params.end())
+    for (auto& [name, message] : check_parameters(params->second, config.policy.route_params))
+      out.push_back({"perigee.policy.route-params." + name, std::move(message)});
   if (config.provider.empty())
     out.push_back({"perigee.provider", "found \"\", expected a libfabric provider such as \"tcp;ofi_rxm\""});
   if (config.request_timeout < config.slo.ttft)

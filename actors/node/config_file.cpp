@@ -87,7 +87,7 @@ private:
   void cluster(const caf::settings& from, cluster_config& into) {
     section(from, "perigee", into, {"slo", "policy", "log", "nodes"});
     subsection(from, "slo", into.slo);
-    subsection(from, "policy", into.policy);
+    policy(from, into.policy);
     subsection(from, "log", into.log);
     auto found = from.find("nodes");
     if (found == from.end())
@@ -107,6 +107,25 @@ private:
     if (auto found = from.find(name); found != from.end())
       if (auto* body = as_section(found->second, "perigee." + name))
         section(*body, "perigee." + name, into, {});
+  }
+
+  void policy(const caf::settings& from, policy_config& into) {
+    auto found = from.find("policy");
+    auto* body = found == from.end() ? nullptr : as_section(found->second, "perigee.policy");
+    if (body == nullptr)
+      return;
+    section(*body, "perigee.policy", into, {"route-params"});
+    auto params = body->find("route-params");
+    auto* values = params == body->end() ? nullptr : as_section(params->second, "perigee.policy.route-params");
+    if (values == nullptr)
+      return;
+    for (const auto& [name, value] : *values)
+      if (auto* real = caf::get_if<double>(&value))
+        into.route_params[name] = *real;
+      else if (auto* whole = caf::get_if<int64_t>(&value))
+        into.route_params[name] = static_cast<double>(*whole);
+      else
+        fail("perigee.policy.route-params." + name, wrong_type(value, "a number"));
   }
 
   void node(const caf::settings& from, const std::string& path, node_config& into) {

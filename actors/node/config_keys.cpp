@@ -41,9 +41,11 @@ constexpr auto slo_keys = std::array{
 };
 
 constexpr auto policy_keys = std::array{
-  config_key<policy_config>{"route", &policy_config::route, "where a request runs (`perigee doctor` lists the names)"},
+  config_key<policy_config>{"route", &policy_config::route, "where a request runs (`perigee policies` lists the names)"},
   config_key<policy_config>{"admission", &policy_config::admission,
-                            "whether it is accepted (`perigee doctor` lists the names)"},
+                            "whether it is accepted (`perigee policies` lists the names)"},
+  config_key<policy_config>{"local-order", &policy_config::local_order,
+                            "which job a prefill instance computes next", false, 0, 0, "fifo, shortest-first"},
 };
 
 constexpr auto log_keys = std::array{
@@ -203,6 +205,8 @@ std::string config_keys_markdown() {
   add_rows<cluster_config>(out, "perigee");
   add_rows<slo_config>(out, "perigee.slo");
   add_rows<policy_config>(out, "perigee.policy");
+  out += "| `perigee.policy.route-params` | section of numbers |  |  | parameters of the routing policy by name "
+         "(`perigee policies` lists them) |\n";
   add_rows<log_config>(out, "perigee.log");
   add_rows<node_config>(out, "perigee.nodes[]");
   return out;

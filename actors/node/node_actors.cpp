@@ -126,6 +126,7 @@ private:
     options.region = region.local;
     options.local_shard = local_shard(instance.index);
     options.chunk_tokens = spec_.chunk_tokens;
+    options.order = spec_.order;
     options.queue_max = spec_.prefill_queue_max;
     // Store clients of prefill instances have even numbers, those of decode instances odd ones.
     auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local),

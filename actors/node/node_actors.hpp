@@ -4,6 +4,7 @@
 #include "actors/conductor/conductor_core.hpp"
 #include "actors/core/interfaces.hpp"
 #include "actors/edge/stream_edge.hpp"
+#include "actors/policy/local_order.hpp"
 #include "actors/session/session_core.hpp"
 
 #include <caf/actor_system.hpp>
@@ -37,6 +38,7 @@ struct node_spec {
   std::vector<shard_pool> shards;
   uint32_t chunk_tokens = 512;
   uint32_t batch_max = 256;
+  local_order order = local_order::fifo; ///< of the jobs at one prefill instance
   uint32_t prefill_queue_max = 1024; ///< jobs at one prefill instance
   bool keep_generated = true;        ///< decode offers full generated blocks to the shards
 

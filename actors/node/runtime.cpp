@@ -104,6 +104,7 @@ struct node_runtime::parts {
     spec.fingerprint = fingerprint;
     spec.chunk_tokens = config.prefill_chunk;
     spec.batch_max = config.max_batch;
+    spec.order = find_local_order(config.policy.local_order).value();
     for (auto i = 0u; i < node.count(node_role::prefill); ++i)
       spec.prefills.push_back(make_instance(first(node_role::prefill) + i));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)
@@ -118,12 +119,12 @@ struct node_runtime::parts {
     if (node.count(node_role::conductor) > 0) {
       spec.conductor = conductor_options{};
       spec.conductor->policy = config.policy.route;
-      spec.conductor->admit = config.policy.admission == "early" ? admission::early : admission::none;
+      spec.conductor->admit = find_admission(config.policy.admission).value();
       spec.conductor->slo_ttft_ns = ns(config.slo.ttft);
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})
         spec.conductor->members_expected += config.count(what);
-      spec.policy = find_routing_policy(config.policy.route)->spawn;
+      spec.policy = find_routing_policy(config.policy.route)->spawn.with({incarnation, config.policy.route_params});
     }
     spec.make_fabric = [this](transport::fabric_events& events) -> std::unique_ptr<transport::fabric> {
       if (config.nodes.size() == 1)

@@ -8,29 +8,88 @@
 
 namespace perigee {
 
-/// Places a request at the candidate with the smallest `cost(candidate) -> std::pair<uint64_t, route_offer>`; ties go to the
-/// lowest index. Holds it if no instance can take it. Keeps the cheapest eight offers in the decision.
-template <class Cost>
-route_decision place_at_least(const route_query& query, const load_view& view, Cost cost) {
-  auto result = route_decision{};
-  auto decode = least_reserved_decode(query, view);
-  if (!decode || query.candidates.empty())
+inline constexpr auto offers_kept = size_t{8};
+
+/// Computing at `at` from the prefix it has itself.
+inline route_offer offer_own(const route_query& query, const candidate& at, const instance_load& load) {
+  auto offer = route_offer{};
+  offer.prefill = at.index;
+  offer.own_blocks = at.own_blocks;
+  offer.queue_ns = load.queue_ns(query.now_ns);
+  offer.prefill_ns = at.prefill_own_ns;
+  offer.ttft_ns = offer.queue_ns + offer.prefill_ns;
+  offer.score = static_cast<double>(offer.ttft_ns);
+  return offer;
+}
+
+/// Computing at `at` from the longest prefix of the pool, of which what it lacks comes from another node first.
+inline route_offer offer_fetched(const route_query& query, const candidate& at, const instance_load& load) {
+  auto offer = offer_own(query, at, load);
+  if (query.best_blocks <= at.own_blocks)
+    return offer;
+  offer.fetch_blocks = query.best_blocks - at.own_blocks;
+  offer.transfer_ns = query.source_backlog_ns + offer.fetch_blocks * query.transfer_ns_block;
+  offer.prefill_ns = query.prefill_best_ns;
+  offer.ttft_ns = offer.transfer_ns + offer.queue_ns + offer.prefill_ns;
+  offer.score = static_cast<double>(offer.ttft_ns);
+  return offer;
+}
+
+/// The cheaper of both by first token, ties to the own prefix.
+inline route_offer offer_cheapest(const route_query& query, const candidate& at, const instance_load& load) {
+  auto own = offer_own(query, at, load);
+  auto fetched = offer_fetched(query, at, load);
+  return fetched.ttft_ns < own.ttft_ns ? fetched : own;
+}
+
+/// The best eight offers, cheapest first: by score, ties to the lowest index.
+class best_offers {
+public:
+  void add(const route_offer& offer) {
+    auto cheaper = [](const route_offer& a, const route_offer& b) {
+      return std::tie(a.score, a.prefill) < std::tie(b.score, b.prefill);
+    };
+    if (offers_.size() == offers_kept && !cheaper(offer, offers_.back()))
+      return;
+    if (offers_.size() == offers_kept)
+      offers_.pop_back();
+    else if (offers_.empty())
+      offers_.reserve(offers_kept);
+    offers_.insert(std::upper_bound(offers_.begin(), offers_.end(), offer, cheaper), offer);
+  }
+
+  const std::vector<route_offer>& all() const noexcept {
+    return offers_;
+  }
+
+  /// Places at the cheapest offer and at the decode instance with the fewest reserved tokens. Holds if there is neither.
+  route_decision place(const route_query& query, const load_view& view) && {
+    auto result = route_decision{};
+    auto decode = least_reserved_decode(query, view);
+    result.best = std::move(offers_);
+    if (result.best.empty())
+      return result;
+    result.chosen = result.best.front();
+    if (!decode)
+      return result;
+    result.what = verdict::place;
+    result.decode = *decode;
     return result;
-  auto offers = std::vector<std::pair<uint64_t, route_offer>>{};
-  offers.reserve(query.candidates.size());
+  }
+
+private:
+  std::vector<route_offer> offers_;
+};
+
+/// Places a request at the candidate with the smallest `offer(candidate, load).score`; ties go to the lowest index. A
+/// candidate of which nothing is known is passed over. Holds the request if no instance can take it.
+template <class Offer>
+route_decision place_at_least(const route_query& query, const load_view& view, Offer offer) {
+  auto best = best_offers{};
   for (const auto& at : query.candidates)
-    offers.push_back(cost(at));
-  auto kept = std::min<size_t>(offers.size(), 8);
-  std::partial_sort(offers.begin(), offers.begin() + static_cast<ptrdiff_t>(kept), offers.end(),
-                    [](const auto& a, const auto& b) {
-                      return std::tie(a.first, a.second.prefill) < std::tie(b.first, b.second.prefill);
-                    });
-  for (auto i = size_t{0}; i < kept; ++i)
-    result.best.push_back(offers[i].second);
-  result.what = verdict::place;
-  result.chosen = result.best.front();
-  result.decode = *decode;
-  return result;
+    if (auto* load = view.find(role::prefill, at.index))
+      best.add(offer(at, *load));
+  return std::move(best).place(query, view);
 }
 
 } // namespace perigee

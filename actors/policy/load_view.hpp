@@ -3,31 +3,52 @@
 
 #include "actors/core/routing_messages.hpp"
 
-#include <map>
+#include <array>
+#include <vector>
 
 namespace perigee {
 
-/// What a policy knows of the instances: by role and index, so that every decision iterates in the same order.
+/// What a policy knows of the instances, by role and index: a table, because a decision looks at every candidate.
 class load_view {
 public:
   void set(const instance_load& load) {
-    loads_[{load.who.kind, load.who.index}] = load;
+    auto* loads = of(load.who.kind);
+    if (!loads)
+      return;
+    if (load.who.index >= loads->size())
+      loads->resize(load.who.index + 1);
+    (*loads)[load.who.index] = load;
+    ++version_;
   }
 
   void erase(const address& who) {
-    auto at = loads_.find({who.kind, who.index});
-    if (at != loads_.end() && at->second.who == who)
-      loads_.erase(at);
+    auto* loads = of(who.kind);
+    if (!loads || who.index >= loads->size() || (*loads)[who.index].who != who)
+      return;
+    (*loads)[who.index] = {};
+    ++version_;
   }
 
-  /// Nothing if that instance is not known.
+  /// Null if nothing was heard of that instance: it must not be taken for an idle one.
   const instance_load* find(role kind, uint32_t index) const {
-    auto at = loads_.find({kind, index});
-    return at == loads_.end() ? nullptr : &at->second;
+    const auto& loads = loads_[kind == role::decode];
+    return index < loads.size() && loads[index].who.valid() ? &loads[index] : nullptr;
+  }
+
+  /// How many changes it has seen.
+  uint64_t version() const noexcept {
+    return version_;
   }
 
 private:
-  std::map<std::pair<role, uint32_t>, instance_load> loads_;
+  std::vector<instance_load>* of(role kind) {
+    if (kind == role::prefill || kind == role::decode)
+      return &loads_[kind == role::decode];
+    return nullptr;
+  }
+
+  std::array<std::vector<instance_load>, 2> loads_; // prefill, decode; without an address where unknown
+  uint64_t version_ = 0;
 };
 
 } // namespace perigee

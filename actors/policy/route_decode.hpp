@@ -7,13 +7,14 @@
 
 namespace perigee {
 
-/// The decode side of a placement: fewest reserved KV tokens, ties to the lowest index. Nothing if none has room.
+/// The decode side of a placement: fewest reserved KV tokens, ties to the lowest index. An instance of which nothing is known
+/// comes last. Nothing if none has room.
 inline std::optional<uint32_t> least_reserved_decode(const route_query& query, const load_view& view) {
   auto best = std::optional<uint32_t>{};
-  auto tokens_min = uint64_t{0};
+  auto tokens_min = UINT64_MAX;
   for (auto index : query.decodes) {
     auto* load = view.find(role::decode, index);
-    auto tokens = load ? load->tokens : 0;
+    auto tokens = load ? load->tokens : UINT64_MAX;
     if (!best || tokens < tokens_min) {
       best = index;
       tokens_min = tokens;

@@ -2,30 +2,35 @@
 #pragma once
 
 #include "actors/policy/least_offer.hpp"
+#include "actors/policy/policy_parameter.hpp"
 
 namespace perigee {
 
-/// Algorithm 1 of the Mooncake paper (FAST'25): for each prefill instance compare computing from its own prefix with
-/// fetching the best prefix of the pool, and take the smallest of transfer + queue + prefill. A fetch pays where the best
-/// prefix is more than `balancing_threshold` times the own one; the copy it makes stays and replicates a hot prefix.
+/// Algorithm 1 of the Mooncake paper (FAST'25). With best = longest prefix of the pool and own_i = that of instance i:
+///   best / own_i > threshold (also when own_i = 0 < best): fetch, T_i = T_transfer + T_queue + T_prefill(n, best)
+///   otherwise:                                                    T_i = T_queue + T_prefill(n, own_i)
+/// argmin T_i. T_transfer counts what the source's network port has to send before. The copy that a fetch makes stays and
+/// replicates a hot prefix.
 struct route_kvcache_centric {
   static constexpr const char* name = "kvcache-centric";
   static constexpr const char* summary = "Algorithm 1: own prefix or a fetched one, least transfer + queue + prefill";
 
-  uint32_t balancing_threshold = 2;
+  double threshold = 2;
+
+  static constexpr std::array parameters{
+    policy_parameter<route_kvcache_centric>{"threshold", &route_kvcache_centric::threshold, 1, 1e9,
+                                            "fetch where the pool's best prefix is longer than the own one by more "
+                                            "than this factor"},
+  };
 
   route_decision decide(const route_query& query, const load_view& view) const {
-    return place_at_least(query, view, [&](const candidate& at) {
-      auto* load = view.find(role::prefill, at.index);
-      auto offer = route_offer{at.index, load ? load->queue_ns(query.now_ns) : 0, 0};
-      if (query.best_blocks > uint64_t{balancing_threshold} * at.own_blocks) {
-        offer.fetch_blocks = query.best_blocks - at.own_blocks;
-        offer.ttft_ns += offer.fetch_blocks * query.transfer_ns_block + query.prefill_best_ns;
-      } else {
-        offer.ttft_ns += at.prefill_own_ns;
-      }
-      return std::pair{offer.ttft_ns, offer};
-    });
+    return place_at_least(
+      query, view, [&](const candidate& at, const instance_load& load) { return offer(query, at, load); });
+  }
+
+  route_offer offer(const route_query& query, const candidate& at, const instance_load& load) const {
+    return query.best_blocks > threshold * at.own_blocks ? offer_fetched(query, at, load)
+                                                         : offer_own(query, at, load);
   }
 };
 

@@ -26,6 +26,7 @@ struct prefill_attempt {
   grant decode_side = grant::none;
   bool decode_knows = false; ///< a `reserve` was sent to `job.decode`: it must hear of the end
   uint64_t number = 0;       ///< local id for fetch and publish
+  uint64_t arrived_ns = 0;
   uint64_t deadline_ns = 0;
   std::vector<block_key> keys;
   std::vector<uint32_t> slots;
@@ -53,6 +54,8 @@ struct prefill_attempt {
   uint32_t pieces = 0;
   uint64_t bytes = 0;
   uint64_t busy_ns = 0;
+  uint64_t fetch_since_ns = 0;
+  uint32_t fetch_remote = 0; ///< blocks asked of other nodes
   uint64_t retry_ns = 0;
   uint32_t tries = 0;
 

@@ -25,6 +25,10 @@ void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
   }
   next.at = stage::fetching;
   next.fetching = true;
+  next.fetch_since_ns = now_ns;
+  next.fetch_remote = 0;
+  for (const auto& segment : plan.segments)
+    next.fetch_remote += segment.shard.node == options_.self.node ? 0 : segment.blocks;
   // What cannot be had in the time of a transfer or two is computed: a silent peer must not hold the queue until the
   // request's deadline.
   auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
@@ -42,6 +46,9 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
   next->fetching = false;
   if (next->at == stage::closing)
     return finish_if_quiet(now_ns, ticket{next->job.id});
+  if (next->fetch_remote > 0 && answer.blocks >= next->fetch_remote)
+    reporter_.sample(transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens,
+                                     now_ns - next->fetch_since_ns});
   auto tokens = static_cast<uint32_t>(next->job.tokens.size());
   next->fetched = answer.blocks;
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
@@ -54,16 +61,28 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
 
 // -- compute ----------------------------------------------------------------------------------------------------------
 
+/// What has begun first, then by the local order; null if nothing can go on.
+prefill_core::attempt* prefill_core::next_to_compute(uint64_t now_ns) {
+  auto* best = static_cast<attempt*>(nullptr);
+  auto job = [](const attempt& at) {
+    return local_job{at.number, at.arrived_ns, at.job.tokens.size() - at.submitted};
+  };
+  for (const auto& id : queue_) {
+    auto& at = attempts_.at(id);
+    if (at.at == stage::computing && at.submitted < at.job.tokens.size())
+      return &at;
+    if (at.at == stage::ready && (!best || goes_before(options_.order, job(at), job(*best), now_ns)))
+      best = &at;
+  }
+  return best;
+}
+
 void prefill_core::start_compute(uint64_t now_ns) {
   while (by_work_.size() < stream_items_max) {
-    auto runnable = [&](const ticket& id) {
-      const auto& at = attempts_.at(id);
-      return at.at == stage::ready || (at.at == stage::computing && at.submitted < at.job.tokens.size());
-    };
-    auto id = std::find_if(queue_.begin(), queue_.end(), runnable);
-    if (id == queue_.end())
+    auto* chosen = next_to_compute(now_ns);
+    if (!chosen)
       return;
-    auto& next = attempts_.at(*id);
+    auto& next = *chosen;
     if (next.at == stage::ready) {
       next.at = stage::computing;
       if (auto blocks = next.submitted / options_.layout.block_tokens; blocks > 0)
@@ -137,7 +156,7 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   next.at = stage::computed;
   next.first_tokens = result.tokens;
   std::erase(queue_, id);
-  reporter_.sample(prefill_sample{static_cast<uint32_t>(job.tokens.size()), next.reused, next.busy_ns});
+  reporter_.sample(prefill_sample{static_cast<uint32_t>(job.tokens.size()), next.reused, next.busy_ns, id});
   next.finished_here = true;
   for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
     const auto& choice = job.gen.choices[i];

@@ -60,6 +60,7 @@ void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
   auto& fresh = attempts_[job.id];
   fresh.job = job;
   fresh.number = ++numbers_;
+  fresh.arrived_ns = now_ns;
   fresh.deadline_ns = now_ns + job.deadline_ns;
   fresh.keys = job.keys;
   by_number_[fresh.number] = job.id;

@@ -11,6 +11,7 @@
 #include "actors/core/token_outbox.hpp"
 #include "actors/core/tombstones.hpp"
 #include "actors/core/transfer_messages.hpp"
+#include "actors/policy/local_order.hpp"
 #include "actors/prefill/farewells.hpp"
 #include "actors/prefill/prefill_attempt.hpp"
 #include "kernels/kv_layout.hpp"
@@ -32,6 +33,7 @@ struct prefill_options {
   std::optional<uint32_t> local_shard; ///< asked for what the plan does not name
   uint32_t chunk_tokens = 512;
   uint32_t queue_max = 1024;
+  local_order order = local_order::fifo;
   bool keep_generated = true; ///< offer full blocks to the shards
 };
 
@@ -87,6 +89,7 @@ private:
   bool waits_for_sibling(const attempt& next) const;
   void start_fetch(attempt& next, uint64_t now_ns);
   void start_compute(uint64_t now_ns);
+  attempt* next_to_compute(uint64_t now_ns);
   void run_chunk(attempt& next, uint64_t now_ns);
   void ask_decode(attempt& next, uint64_t now_ns);
   void ask_redirect(attempt& next, uint64_t now_ns);

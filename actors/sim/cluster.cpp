@@ -123,7 +123,7 @@ node_spec cluster::spec_of(uint32_t number) {
       spec.conductor->profile = profile_of(options_);
       spec.conductor->policy = options_.policy;
       spec.conductor->members_expected = options_.prefills + options_.decodes + options_.shards;
-      spec.policy = find_routing_policy(options_.policy)->spawn;
+      spec.policy = find_routing_policy(options_.policy)->spawn.with({home_.random("policy").next(), {}});
     }
   }
   return spec;

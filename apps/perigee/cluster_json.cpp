@@ -105,7 +105,12 @@ std::string_view name_of(verdict what) {
 
 json::object offer_object(const route_offer& offer) {
   return {{"prefill", instance_name(role::prefill, offer.prefill)},
+          {"score", offer.score},
           {"ttft_ns", offer.ttft_ns},
+          {"queue_ns", offer.queue_ns},
+          {"transfer_ns", offer.transfer_ns},
+          {"prefill_ns", offer.prefill_ns},
+          {"own_blocks", offer.own_blocks},
           {"fetch_blocks", offer.fetch_blocks}};
 }
 
@@ -121,11 +126,14 @@ json::object query_object(const route_query& query) {
   return {{"prompt_tokens", query.prompt_tokens},     {"max_tokens", query.max_tokens},
           {"block_tokens", query.block_tokens},       {"best_blocks", query.best_blocks},
           {"prefill_best_ns", query.prefill_best_ns}, {"transfer_ns_block", query.transfer_ns_block},
+          {"source_backlog_ns", query.source_backlog_ns},
+          {"tenant", query.tenant},                   {"arrived_ns", query.arrived_ns},
+          {"expected_output", query.expected_output}, {"held", query.held},
           {"candidates", std::move(candidates)},      {"decodes", std::move(decodes)}};
 }
 
 json::object decision_object(const route_decision& decision) {
-  auto out = json::object{{"verdict", name_of(decision.what)}};
+  auto out = json::object{{"verdict", name_of(decision.what)}, {"view", decision.view}};
   switch (decision.what) {
   case verdict::place:
     out["chosen"] = offer_object(decision.chosen);

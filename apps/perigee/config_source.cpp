@@ -9,9 +9,14 @@ namespace perigee::cli {
 
 actors::known_policies offered_policies() {
   auto known = actors::known_policies{};
-  for (const auto& entry : routing_policies())
+  for (const auto& entry : routing_policies()) {
     known.route.push_back(entry.name);
-  known.admission = {"none", "early"};
+    known.route_params[entry.name] = entry.parameters;
+  }
+  for (const auto& kind : small_policies())
+    if (kind.kind == "admission")
+      for (const auto& line : kind.choices)
+        known.admission.push_back(line.name);
   return known;
 }
 

@@ -136,6 +136,10 @@ void add_sim(CLI::App& app, action& chosen) {
     ->check(CLI::Range(0.0, 1e6))
     ->capture_default_str();
   sub->add_option("--policy", flags->policies, "routing policies to compare")->delimiter(',')->capture_default_str();
+  sub->add_option("--route-params", flags->route_params,
+                  "parameters of the routing policies, NAME=NUMBER[,..] (perigee policies lists them)");
+  sub->add_option("--local-order", flags->local_order, "order of the jobs at a prefill instance: fifo, shortest-first")
+    ->capture_default_str();
   sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
   sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();

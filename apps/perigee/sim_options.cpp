@@ -60,11 +60,24 @@ void check_policies(const std::vector<std::string>& names) {
 }
 
 admission admission_of(const std::string& name) {
-  if (name == "none")
-    return admission::none;
-  if (name == "early")
-    return admission::early;
-  refuse("--admission", name, "none, early");
+  if (auto found = find_admission(name))
+    return *found;
+  auto known = std::vector<std::string>{};
+  for (const auto& kind : small_policies())
+    if (kind.kind == "admission")
+      for (const auto& line : kind.choices)
+        known.push_back(line.name);
+  refuse("--admission", name, fmt::format("{}", fmt::join(known, ", ")));
+}
+
+parameter_values route_params_of(const sim_flags& flags) {
+  auto values = parse_parameters(flags.route_params);
+  if (!values)
+    refuse("--route-params", flags.route_params, "NAME=NUMBER, separated by commas; such as threshold=3");
+  for (const auto& name : flags.policies)
+    for (const auto& [parameter, message] : check_parameters(find_routing_policy(name)->parameters, *values))
+      throw usage_error(fmt::format("--route-params: {} of {}: {}", parameter, name, message));
+  return *values;
 }
 
 sim::noise_options parse_noise(const std::string& text) {
@@ -164,6 +177,12 @@ sim_plan plan_sim(const sim_flags& flags) {
   cluster.chunk_tokens = flags.chunk_tokens;
   cluster.slo_ttft_ns = plan.promised.ttft_ns;
   cluster.slo_tbt_ns = plan.promised.tbt_ns;
+  if (auto order = find_local_order(flags.local_order))
+    cluster.order = *order;
+  else
+    refuse("--local-order", flags.local_order, "fifo, shortest-first");
+  cluster.route_params = route_params_of(flags);
+  cluster.reserve_max_tokens = flags.lengths == "oracle";
   cluster.serialize = flags.serialize;
   cluster.noise = parse_noise(flags.noise);
   if (flags.profile != cluster.profile.name)

@@ -15,6 +15,8 @@ struct sim_flags {
   request_source source;
   std::vector<std::string> policies = {"kvcache-centric"};
   std::vector<std::string> admissions = {"none"};
+  std::string route_params;
+  std::string local_order = "fifo";
   uint32_t prefill = 8;
   uint32_t decode = 8;
   std::vector<double> speeds = {1};

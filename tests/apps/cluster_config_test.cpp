@@ -283,3 +283,25 @@ TEST_CASE("config_keys: sizes and durations are written in the largest unit that
   CHECK(!parse_bytes("-1MiB"));
   CHECK(!parse_bytes("99999999999TiB"));
 }
+
+TEST_CASE("cluster_config: parameters of the routing policy are numbers that it has, within their range") {
+  auto offered = known;
+  offered.route_params["least-seconds"] = {{"patience", 2, 0, 10, "seconds"}};
+  auto errors = [&](const std::string& params) {
+    auto text = with("admission = \"none\"", "admission = \"none\", route-params { " + params + " }");
+    auto loaded = parse_cluster_config(text, "test.conf", offered);
+    auto out = std::vector<std::string>{};
+    if (auto* found = std::get_if<std::vector<config_error>>(&loaded))
+      for (const auto& error : *found)
+        out.push_back(to_string(error));
+    else
+      CHECK(std::get<cluster_config>(loaded).policy.route_params.size() == 1);
+    return out;
+  };
+  CHECK(errors("patience = 3").empty());
+  CHECK(errors("patience = 2.5").empty());
+  auto path = std::string{"perigee.policy.route-params."};
+  CHECK(errors("patience = 11") == std::vector{path + "patience: found 11, allowed are 0 to 10"});
+  CHECK(errors("patient = 1") == std::vector{path + "patient: the policy has no such parameter; it has: patience"});
+  CHECK(errors("patience = \"3\"").size() == 1);
+}

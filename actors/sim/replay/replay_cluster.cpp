@@ -75,6 +75,7 @@ node_spec replay_cluster::begin_node() {
   spec.layout = layout_;
   spec.fingerprint = options_.profile.name;
   spec.chunk_tokens = options_.chunk_tokens;
+  spec.order = options_.order;
   spec.batch_max = options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.
@@ -104,13 +105,14 @@ void replay_cluster::add_conductor() {
   conductor.profile = options_.profile.costs;
   conductor.policy = options_.policy;
   conductor.admit = options_.admit;
+  conductor.reserve_max_tokens = options_.reserve_max_tokens;
   conductor.slo_ttft_ns = options_.slo_ttft_ns;
   conductor.slo_tbt_ns = options_.slo_tbt_ns;
   conductor.members_expected = 2 * options_.prefills + options_.decodes;
   conductor.waiting_requests_max = options_.requests_max;
   conductor.waiting_tokens_max = UINT64_MAX / 2;
   spec.conductor = conductor;
-  spec.policy = find_routing_policy(options_.policy)->spawn;
+  spec.policy = find_routing_policy(options_.policy)->spawn.with({home_.random("policy").next(), options_.route_params});
   finish_node(std::move(spec));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/node/node_actors.hpp"
+#include "actors/policy/policy_parameter.hpp"
 #include "actors/sim/link.hpp"
 #include "actors/sim/replay/flow_network.hpp"
 #include "actors/sim/replay/noise.hpp"
@@ -31,7 +32,10 @@ struct replay_cluster_options {
   uint64_t link_latency_ns = 50'000;
   replay_profile profile;
   std::string policy = "kvcache-centric";
-  admission admit = admission::none;
+  parameter_values route_params; ///< of that policy
+  admission admit;
+  local_order order = local_order::fifo;
+  bool reserve_max_tokens = false; ///< decode memory, for all that a request may generate
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;
   uint32_t requests_max = 0;  ///< requests there can be at once: no queue is shorter

@@ -1,98 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "actors/conductor/conductor_core.hpp"
-#include "actors/policy/route_kvcache_centric.hpp"
+#include "tests/actors/conductor/conductor_fixture.hpp"
 #include "tests/support/testing.hpp"
 
 using namespace perigee;
-
-namespace {
-
-constexpr auto ms = uint64_t{1'000'000};
-
-/// A Conductor's core with its policy, and a log of what it sends.
-struct fixture {
-  explicit fixture(conductor_options options = {}) : core(with_self(options), now) {
-    core.on(now, peer_up{session, {}});
-  }
-
-  static conductor_options with_self(conductor_options options) {
-    options.self = {role::conductor, 0, 0, 5};
-    options.members_expected = 1;
-    options.policy = "kvcache-centric";
-    return options;
-  }
-
-  address up(role kind, uint32_t index, uint64_t tokens = 10'000) {
-    auto who = address{kind, index, index + 1, 100 + index};
-    core.on(now, peer_up{who, {}});
-    send_report(who, tokens);
-    return who;
-  }
-
-  void send_report(const address& who, uint64_t tokens = 10'000, std::vector<load_item> ended = {}) {
-    auto news = report{};
-    news.from = who;
-    news.term = 5;
-    news.sequence = ++sequence;
-    news.full = true;
-    news.token_capacity = tokens;
-    news.ended = std::move(ended);
-    core.on(now, news);
-  }
-
-  ticket submit(uint64_t number, uint32_t tokens, std::vector<block_key> keys = {}, uint32_t attempt = 0) {
-    auto request = perigee::submit{};
-    request.from = session;
-    request.id = {{session.incarnation, number}, attempt};
-    request.prompt_tokens = tokens;
-    request.max_tokens = 100;
-    request.keys = std::move(keys);
-    request.deadline_ns = 60'000 * ms;
-    core.on(now, request);
-    decide();
-    return request.id;
-  }
-
-  void decide() {
-    while (auto query = core.next_query(now)) {
-      for (const auto& load : core.take_load_changes())
-        view.set(load);
-      auto decision = route_kvcache_centric{}.decide(*query, view);
-      decision.placement = query->placement;
-      core.on(now, decision);
-    }
-  }
-
-  template <class Message>
-  std::vector<Message> sent() {
-    auto found = std::vector<Message>{};
-    for (auto& [to, message] : core.out.take()) {
-      log.emplace_back(to, std::move(message));
-    }
-    for (auto& [to, message] : log)
-      if (auto* match = std::get_if<Message>(&message))
-        found.push_back(*match);
-    return found;
-  }
-
-  uint64_t now = 1000 * ms;
-  uint64_t sequence = 0;
-  address session = {role::session, 0, 0, 9};
-  load_view view;
-  conductor_core core;
-  std::vector<std::pair<address, std::variant<accepted, placed, rejected, withdrawn, cancel, redirected, report_ack,
-                                              index_ack, conductor_hello>>>
-    log;
-};
-
-std::vector<block_key> chain(uint64_t from, uint64_t count) {
-  auto keys = std::vector<block_key>{};
-  for (auto i = uint64_t{0}; i < count; ++i)
-    keys.push_back({from, i});
-  return keys;
-}
-
-} // namespace
+using fixture = perigee::testing::conductor_fixture;
+using perigee::testing::chain;
+using perigee::testing::ms;
 
 TEST_CASE("conductor_core: a request waits until there is a prefill and a decode instance") {
   auto f = fixture{};
@@ -261,7 +174,7 @@ TEST_CASE("conductor_core: too long prompts, full queues and passed deadlines ar
 
 TEST_CASE("conductor_core: early admission refuses what would miss its promise, but never a second attempt") {
   auto options = conductor_options{};
-  options.admit = admission::early;
+  options.admit = admission{admit_early{}};
   options.slo_ttft_ns = 1000 * ms;
   auto f = fixture{options};
   f.up(role::prefill, 0, 1'000'000);

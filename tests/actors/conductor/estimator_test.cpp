@@ -17,7 +17,7 @@ TEST_CASE("estimator: predictions follow what instances measure") {
   auto estimate = estimator{};
   auto before = estimate.prefill_ns(4000, 0);
   for (auto i = 0; i < 100; ++i) {
-    estimate.learn(prefill_sample{1000, 0, estimator{}.prefill_ns(1000, 0) / 50});
+    estimate.learn(prefill_sample{1000, 0, estimator{}.prefill_ns(1000, 0) / 50, {}});
     estimate.learn(step_sample{4, 1000, estimator{}.step_ns(4, 1000) * 3});
   }
   CHECK_EQ(static_cast<double>(estimate.prefill_ns(4000, 0)), doctest::Approx(before / 50.0).epsilon(0.01));

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cassert>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace perigee {
+
+/// Sorted lists of numbers in few large arrays: a list of n numbers takes n rounded up to a power of two, at least four. The
+/// length is kept by the owner and passed back in.
+class replica_lists {
+public:
+  /// Makes a list of `numbers`, ascending, and returns its id.
+  uint32_t make(std::span<const uint32_t> numbers) {
+    auto length = static_cast<uint32_t>(numbers.size());
+    auto id = take(class_of(length));
+    std::copy(numbers.begin(), numbers.end(), at(id, length));
+    return id;
+  }
+
+  void drop(uint32_t id, uint32_t length) {
+    classes_[class_of(length)].free.push_back(id);
+  }
+
+  std::span<const uint32_t> read(uint32_t id, uint32_t length) const {
+    auto kind = class_of(length);
+    return {classes_[kind].numbers.data() + (size_t{id} << (kind + 2)), length};
+  }
+
+  /// Inserts a number that is not there; returns the list's id from now on.
+  uint32_t insert(uint32_t id, uint32_t length, uint32_t number) {
+    auto to = resized(id, length, length + 1);
+    auto* first = at(to, length + 1);
+    auto* place = std::lower_bound(first, first + length, number);
+    std::copy_backward(place, first + length, first + length + 1);
+    *place = number;
+    return to;
+  }
+
+  /// Takes out a number that is there; returns the list's id from now on.
+  uint32_t erase(uint32_t id, uint32_t length, uint32_t number) {
+    auto* first = at(id, length);
+    auto* place = std::lower_bound(first, first + length, number);
+    assert(place != first + length && *place == number);
+    std::copy(place + 1, first + length, place);
+    return resized(id, length, length - 1);
+  }
+
+private:
+  struct size_class {
+    std::vector<uint32_t> numbers;
+    std::vector<uint32_t> free;
+  };
+
+  static size_t class_of(uint32_t length) {
+    return length <= 4 ? 0 : static_cast<size_t>(std::bit_width(length - 1)) - 2;
+  }
+
+  uint32_t* at(uint32_t id, uint32_t length) {
+    auto kind = class_of(length);
+    return classes_[kind].numbers.data() + (size_t{id} << (kind + 2));
+  }
+
+  uint32_t take(size_t kind) {
+    auto& from = classes_[kind];
+    if (!from.free.empty()) {
+      auto id = from.free.back();
+      from.free.pop_back();
+      return id;
+    }
+    auto id = static_cast<uint32_t>(from.numbers.size() >> (kind + 2));
+    from.numbers.resize(from.numbers.size() + (size_t{4} << kind));
+    return id;
+  }
+
+  /// Moves a list to the class of its new length, if that is another one.
+  uint32_t resized(uint32_t id, uint32_t length, uint32_t length_new) {
+    if (class_of(length) == class_of(length_new))
+      return id;
+    auto to = take(class_of(length_new));
+    auto from = read(id, length);
+    std::copy(from.begin(), from.begin() + std::min(length, length_new), at(to, length_new));
+    drop(id, length);
+    return to;
+  }
+
+  std::array<size_class, 30> classes_;
+};
+
+} // namespace perigee

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/conductor/books.hpp"
+#include "tests/support/testing.hpp"
+
+#include <random>
+
+using namespace perigee;
+
+namespace {
+
+const auto p = address{role::prefill, 0, 0, 1};
+const auto d = address{role::decode, 0, 1, 1};
+
+placement make(uint64_t number, uint64_t prefill_ns = 100) {
+  auto entry = placement{};
+  entry.number = number;
+  entry.id = {{7, number}, 0};
+  entry.prefill = p;
+  entry.decode = d;
+  entry.prefill_open = entry.decode_open = true;
+  entry.prefill_ns = prefill_ns;
+  entry.prompt_tokens = 10;
+  entry.uncached_tokens = 8;
+  entry.decode_tokens = 30;
+  return entry;
+}
+
+struct fixture {
+  fixture() {
+    ledger.member_up(p);
+    ledger.member_up(d);
+  }
+  const books::member& prefill() {
+    return *ledger.find(role::prefill, 0);
+  }
+  const books::member& decode() {
+    return *ledger.find(role::decode, 0);
+  }
+  books ledger;
+};
+
+} // namespace
+
+TEST_CASE("books: an instance is free when all that is placed there is computed, from now on if one just was") {
+  auto f = fixture{};
+  auto& first = f.ledger.open(make(1), 1000);
+  auto& second = f.ledger.open(make(2, 300), 1000);
+  CHECK_EQ(f.prefill().free_at_ns, 1400);
+  CHECK_EQ(f.prefill().queued_tokens, 16);
+  f.ledger.computed(first, 1150); // Slower than predicted.
+  CHECK_EQ(f.prefill().free_at_ns, 1450);
+  CHECK_EQ(f.prefill().queued, 1);
+  f.ledger.computed(first, 1160); // Said twice.
+  CHECK_EQ(f.prefill().free_at_ns, 1450);
+  f.ledger.close_prefill(first, 1200);
+  CHECK_EQ(f.prefill().free_at_ns, 1450);
+  f.ledger.close_prefill(second, 1250); // Cancelled: its time is given back.
+  CHECK_EQ(f.prefill().free_at_ns, 1250);
+  CHECK_EQ(f.prefill().queued, 0);
+  CHECK_EQ(f.prefill().queued_tokens, 0);
+}
+
+TEST_CASE("books: a decode instance runs what is computed, the rest is coming") {
+  auto f = fixture{};
+  auto& first = f.ledger.open(make(1), 0);
+  auto& second = f.ledger.open(make(2), 0);
+  CHECK_EQ(f.decode().rows, 2);
+  CHECK_EQ(f.decode().running, 0);
+  f.ledger.computed(first, 10);
+  CHECK_EQ(f.decode().running, 1);
+  CHECK_EQ(f.decode().running_tokens, 30);
+  f.ledger.close_prefill(first, 20);
+  f.ledger.close_prefill(second, 20);
+  CHECK_EQ(f.decode().running, 2);
+  f.ledger.close_decode(first);
+  CHECK_EQ(f.decode().running, 1);
+  CHECK_EQ(f.decode().tokens, 30);
+}
+
+TEST_CASE("books: a cancel is due at its earliest time, and then again and again") {
+  auto f = fixture{};
+  auto& entry = f.ledger.open(make(1), 0);
+  f.ledger.cancel_at(entry, 100);
+  f.ledger.cancel_at(entry, 200);
+  CHECK(f.ledger.due_cancels(99, 50).empty());
+  CHECK_EQ(f.ledger.due_cancels(100, 50).size(), 1);
+  CHECK(f.ledger.due_cancels(149, 50).empty());
+  CHECK_EQ(f.ledger.due_cancels(150, 50).size(), 1);
+  f.ledger.close_prefill(entry, 160);
+  f.ledger.close_decode(entry);
+  CHECK(f.ledger.drop_if_closed(1));
+  CHECK(f.ledger.due_cancels(1000, 50).empty());
+}
+
+TEST_CASE("books: whatever happens in whatever order, all reservations come back") {
+  for (uint64_t seed = 1; seed <= testing::seeds(50); ++seed) {
+    CAPTURE(seed);
+    auto random = std::mt19937_64{seed};
+    auto f = fixture{};
+    auto now = uint64_t{1000};
+    for (auto step = uint64_t{1}; step < 300; ++step) {
+      now += random() % 50;
+      if (random() % 2 == 0)
+        f.ledger.open(make(step, random() % 200), now);
+      auto open = std::vector<placement*>{};
+      for (const auto& [number, entry] : f.ledger.placements())
+        open.push_back(f.ledger.placement_of(entry.id));
+      if (open.empty())
+        continue;
+      auto& entry = *open[random() % open.size()];
+      switch (random() % 4) {
+      case 0: f.ledger.computed(entry, now); break;
+      case 1:
+        if (entry.prefill_open)
+          f.ledger.close_prefill(entry, now);
+        break;
+      case 2:
+        if (entry.decode_open)
+          f.ledger.close_decode(entry);
+        break;
+      default: f.ledger.move_decode(entry, d);
+      }
+      f.ledger.drop_if_closed(entry.number);
+      CHECK(f.prefill().queued_ns + now >= f.prefill().free_at_ns);
+    }
+    f.ledger.member_down(d, now);
+    for (auto number : std::set<uint64_t>{f.prefill().open})
+      if (auto* entry = f.ledger.placement_of({{7, number}, 0}); entry->prefill_open) {
+        f.ledger.close_prefill(*entry, now);
+        f.ledger.drop_if_closed(number);
+      }
+    CHECK(f.ledger.placements().empty());
+    CHECK_EQ(f.prefill().queued, 0);
+    CHECK_EQ(f.prefill().queued_ns, 0);
+    CHECK_EQ(f.prefill().tokens, 0);
+  }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/policy/route_central.hpp"
+#include "actors/policy/route_fair.hpp"
+#include "actors/policy/route_perigee.hpp"
+#include "tests/actors/policy/policy_fixture.hpp"
+#include "tests/support/testing.hpp"
+
+using namespace perigee;
+using perigee::testing::policy_fixture;
+
+namespace {
+
+constexpr auto second = policy_fixture::second;
+
+/// Two prefill instances, of which `busy` work on one request each for two more seconds.
+policy_fixture pair_of(int busy) {
+  auto f = policy_fixture{};
+  for (auto i = 0u; i < 2; ++i) {
+    auto working = static_cast<int>(i) < busy;
+    f.prefill(i, working ? 2 * second : 0).queued = working;
+  }
+  f.decode(0);
+  return f;
+}
+
+} // namespace
+
+TEST_CASE_TEMPLATE("late binding: a request is placed at a free instance, and held while there is none", Policy,
+                   route_central, route_perigee, route_fair) {
+  auto one_free = pair_of(1);
+  auto decision = Policy{}.decide(one_free.query({20, 0}, 20), one_free.view());
+  CHECK_EQ(decision.what, verdict::place);
+  CHECK_EQ(decision.chosen.prefill, 1);
+  CHECK_EQ(decision.chosen.fetch_blocks, 20);
+  auto none_free = pair_of(2);
+  CHECK_EQ(Policy{}.decide(none_free.query({20, 0}, 20), none_free.view()).what, verdict::hold);
+}
+
+TEST_CASE_TEMPLATE("late binding: of free instances the one takes it that needs least time for it", Policy, route_central,
+                   route_perigee, route_fair) {
+  auto f = pair_of(0);
+  CHECK_EQ(Policy{}.decide(f.query({0, 20}, 20), f.view()).chosen.prefill, 1);
+  auto costly = f.query({0, 10}, 20);
+  costly.transfer_ns_block = second; // Too slow a network: computing from the own prefix is faster.
+  auto decision = Policy{}.decide(costly, f.view());
+  CHECK_EQ(decision.chosen.prefill, 1);
+  CHECK_EQ(decision.chosen.fetch_blocks, 0);
+}
+
+TEST_CASE_TEMPLATE("late binding: an overdue instance is busy, however little time is predicted for it", Policy,
+                   route_central, route_perigee) {
+  auto f = pair_of(2);
+  for (auto& load : f.loads)
+    load.free_at_ns = std::min(load.free_at_ns, f.now_ns - second);
+  auto policy = Policy{};
+  policy.lookahead_s = 1;
+  CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::hold);
+}
+
+TEST_CASE_TEMPLATE("late binding: who arrives while others are held goes by the order, not before them", Policy,
+                   route_central, route_perigee) {
+  auto f = pair_of(1);
+  auto busy = pair_of(2);
+  auto short_one = Policy{}.decide(busy.query({0, 0}, 0, 5), busy.view()).sort_key;
+  auto long_one = Policy{}.decide(busy.query({0, 0}, 0, 50), busy.view()).sort_key;
+  CHECK(short_one < long_one);
+  auto query = f.query({0, 0}, 0, 20);
+  query.held = 1;
+  query.held_key = short_one;
+  CHECK_EQ(Policy{}.decide(query, f.view()).what, verdict::hold);
+  query.held_key = long_one;
+  CHECK_EQ(Policy{}.decide(query, f.view()).what, verdict::place);
+}
+
+TEST_CASE_TEMPLATE("late binding: with a lookahead an instance takes the next before it is free, but not a third", Policy,
+                   route_central, route_perigee) {
+  auto f = pair_of(2);
+  auto policy = Policy{};
+  policy.lookahead_s = 1;
+  auto held = policy.decide(f.query({0, 0}), f.view());
+  CHECK_EQ(held.what, verdict::hold);
+  CHECK_EQ(held.ask_again_ns, f.now_ns + second);
+  f.now_ns += second;
+  CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::place);
+  for (auto& load : f.loads)
+    load.queued *= 2;
+  CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::hold);
+}
+
+TEST_CASE("route_central: shortest first, but urgent ones before and late ones last, and it asks again in between") {
+  auto f = pair_of(2);
+  auto policy = route_central{};
+  auto query = f.query({0, 0}, 0, 50); // 5 s of computing: to begin within 25 s.
+  auto arrived = query.arrived_ns;
+  auto at = [&](uint64_t now_ns) {
+    query.now_ns = now_ns;
+    return policy.decide(query, f.view());
+  };
+  auto fresh = at(arrived);
+  CHECK_EQ(fresh.ask_again_ns, arrived + 22 * second);
+  auto urgent = at(arrived + 22 * second);
+  CHECK(urgent.sort_key < policy.decide(f.query({0, 0}, 0, 1), f.view()).sort_key);
+  CHECK_EQ(urgent.ask_again_ns, arrived + 25 * second + 1);
+  auto late = at(arrived + 25 * second + 1);
+  CHECK(late.sort_key > fresh.sort_key);
+  CHECK_EQ(late.ask_again_ns, 0);
+}
+
+TEST_CASE("route_perigee: what can no longer keep its promise is refused, unless it was accepted before") {
+  auto f = pair_of(2);
+  auto query = f.query({0, 0}, 0, 50);
+  query.now_ns += 25 * second;
+  CHECK_EQ(route_perigee{}.decide(query, f.view()).what, verdict::hold);
+  query.now_ns += 1;
+  auto decision = route_perigee{}.decide(query, f.view());
+  CHECK_EQ(decision.what, verdict::reject);
+  CHECK_EQ(decision.reason, ec::overloaded);
+  query.refusable = false;
+  decision = route_perigee{}.decide(query, f.view());
+  CHECK_EQ(decision.what, verdict::hold);
+  CHECK_EQ(decision.ask_again_ns, 0);
+}
+
+TEST_CASE("route_perigee: an urgent request is rushed, a heavy one only while the backlog is small") {
+  auto f = pair_of(2);
+  auto urgent = [&](uint32_t blocks, uint64_t held_ns) {
+    auto query = f.query({0, 0}, 0, blocks);
+    query.now_ns += 30 * second - query.prefill_best_ns - second;
+    query.held_ns = held_ns;
+    return route_perigee{}.decide(query, f.view());
+  };
+  CHECK_EQ(urgent(50, 0).what, verdict::hold);
+  CHECK(urgent(50, 0).sort_key < route_perigee{}.decide(f.query({0, 0}, 0, 1), f.view()).sort_key);
+  CHECK_EQ(urgent(50, 20 * second).what, verdict::hold);   // (20 + 5) / 2 instances
+  CHECK_EQ(urgent(50, 22 * second).what, verdict::reject); // Above 13 s each.
+  CHECK_EQ(urgent(20, 22 * second).what, verdict::hold);   // Not heavy.
+}
+
+TEST_CASE("route_fair: a tenant that asks for much waits behind one that asks for little") {
+  auto f = pair_of(2);
+  auto policy = route_fair{};
+  auto key = [&](const char* tenant, uint32_t blocks) {
+    auto query = f.query({0, 0}, 0, blocks);
+    query.tenant = tenant;
+    query.expected_output = 100;
+    return policy.decide(query, f.view()).sort_key;
+  };
+  auto first = key("flood", 20);
+  auto second_of_flood = key("flood", 20);
+  CHECK_EQ(first, 0);
+  CHECK_EQ(second_of_flood, 2000 + 2 * 100 + 1);
+  CHECK(key("small", 1) < second_of_flood);
+}
+
+TEST_CASE("route_fair: a tenant that was away neither pays for before nor has saved up") {
+  auto busy = pair_of(2);
+  auto idle = pair_of(0);
+  auto policy = route_fair{};
+  auto ask = [&](const char* tenant, const policy_fixture& f) {
+    auto query = f.query({0, 0});
+    query.tenant = tenant;
+    return policy.decide(query, f.view());
+  };
+  for (auto i = 0; i < 5; ++i)
+    CHECK_EQ(ask("early", idle).what, verdict::place);
+  auto newcomer = ask("newcomer", busy).sort_key;
+  auto next_of_early = ask("early", busy).sort_key;
+  CHECK(newcomer < next_of_early);
+  CHECK(newcomer >= 4 * 2000); // Where the others are by now.
+}
+
+TEST_CASE("route_fair: a held request keeps its key") {
+  auto f = pair_of(2);
+  auto policy = route_fair{};
+  auto query = f.query({0, 0});
+  policy.decide(query, f.view());
+  auto key = policy.decide(query, f.view()).sort_key;
+  query.fresh = false;
+  query.sort_key = key;
+  CHECK_EQ(policy.decide(query, f.view()).sort_key, key);
+}
