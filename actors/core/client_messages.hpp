@@ -4,6 +4,7 @@
 #include "actors/core/error.hpp"
 #include "actors/core/ids.hpp"
 #include "actors/core/inspect_kernels.hpp"
+#include "actors/core/token_run.hpp"
 
 #include <string>
 #include <vector>
@@ -60,7 +61,12 @@ struct client_text {
   uint64_t client = 0;
   uint32_t choice = 0;
   std::string text;
-  std::vector<token_id> tokens;
+  token_run tokens;
+};
+
+/// What one step gave several clients: in the place of that many messages.
+struct client_texts {
+  std::vector<client_text> items;
 };
 
 struct client_finish {
@@ -113,6 +119,11 @@ template <class Inspector>
 bool inspect(Inspector& f, client_text& x) {
   return f.object(x).fields(f.field("client", x.client), f.field("choice", x.choice), f.field("text", x.text),
                             f.field("tokens", x.tokens));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, client_texts& x) {
+  return f.object(x).fields(f.field("items", x.items));
 }
 
 template <class Inspector>

@@ -132,7 +132,7 @@ struct token_update {
   ticket id;
   uint32_t choice = 0;
   uint32_t first = 0;
-  std::vector<token_id> tokens;
+  token_run tokens;
   finish_reason finish = finish_reason::none; ///< after `tokens`
   uint32_t reused = 0; ///< tokens of the job that prefill took from the cache
 };

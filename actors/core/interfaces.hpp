@@ -110,6 +110,8 @@ CAF_ADD_ATOM(perigee, perigee::atom, wake)
 
 CAF_ADD_TYPE_ID(perigee, (perigee::node_hello))
 
+CAF_ADD_TYPE_ID(perigee, (perigee::client_texts))
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {
@@ -204,11 +206,9 @@ using transport_actor = peer_listener::extend<
   caf::result<void>(fabric_completed), caf::result<void>(fabric_arrived), caf::result<void>(fabric_fenced),
   caf::result<transport_status>(atom::get_status)>;
 
-/// A device stream as an actor. Answers each item to its sender with `work_done`, a prefill also with `layer_done`.
-using stream_actor = caf::typed_actor<
-  caf::result<void>(run_prefill), caf::result<void>(run_decode), caf::result<void>(run_copy),
-  caf::result<void>(cancel_work),
-  // From the stream's own thread.
-  caf::result<void>(layer_done), caf::result<void>(work_done)>;
+/// A device stream as an actor, for one instance. Its device answers each item to that instance with `work_done`, a
+/// prefill also with `layer_done`.
+using stream_actor = caf::typed_actor<caf::result<void>(run_prefill), caf::result<void>(run_decode),
+                                      caf::result<void>(run_copy), caf::result<void>(cancel_work)>;
 
 } // namespace perigee

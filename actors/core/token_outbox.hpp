@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace perigee {
@@ -19,10 +20,12 @@ public:
     fresh.session = session;
     fresh.acked = fresh.sent = start;
     fresh.reused = reused;
+    fresh_ = true;
   }
 
   void push(const ticket& id, uint32_t choice, token_id token) {
     streams_.at({id, choice}).tokens.push_back(token);
+    fresh_ = true;
   }
 
   /// The first reason stays.
@@ -32,6 +35,7 @@ public:
       return;
     stream.finish = reason;
     stream.finish_sent = false;
+    fresh_ = true;
   }
 
   bool has(const ticket& id, uint32_t choice) const {
@@ -73,9 +77,11 @@ public:
     std::erase_if(streams_, [&](const auto& item) { return item.first.first == id; });
   }
 
-  /// New tokens, one batch per session; with `retry_ns` also what has been unacknowledged for that long.
+  /// New tokens, one batch per session, sessions in the order of their first tokens; with `retry_ns` also what has been unacknowledged for that long.
   std::vector<std::pair<address, token_batch>> collect(const address& self, uint64_t now_ns, uint64_t retry_ns) {
-    auto batches = std::map<address, token_batch>{};
+    auto batches = std::vector<std::pair<address, token_batch>>{};
+    if (!std::exchange(fresh_, false) && retry_ns == UINT64_MAX)
+      return batches;
     for (auto& [key, stream] : streams_) {
       auto unsent = stream.sent < stream.end() || (stream.finish != finish_reason::none && !stream.finish_sent);
       auto unheard = stream.acked < stream.end() || stream.finish != finish_reason::none;
@@ -83,7 +89,7 @@ public:
       if (!unsent && !repeat)
         continue;
       auto from = repeat ? stream.acked : stream.sent;
-      auto& batch = batches[stream.session];
+      auto& batch = batch_for(batches, stream.session);
       batch.from = self;
       batch.updates.push_back({key.first, key.second, from,
                                {stream.tokens.begin() + (from - stream.acked), stream.tokens.end()},
@@ -92,7 +98,7 @@ public:
       stream.finish_sent = true;
       stream.progress_ns = now_ns;
     }
-    return {batches.begin(), batches.end()};
+    return batches;
   }
 
   size_t size() const {
@@ -115,7 +121,18 @@ private:
     }
   };
 
+  /// There are few sessions.
+  token_batch& batch_for(std::vector<std::pair<address, token_batch>>& batches, const address& session) const {
+    for (auto& [who, batch] : batches)
+      if (who == session)
+        return batch;
+    batches.emplace_back(session, token_batch{});
+    batches.back().second.updates.reserve(streams_.size());
+    return batches.back().second;
+  }
+
   std::map<std::pair<ticket, uint32_t>, stream> streams_;
+  bool fresh_ = false; // something has not been sent yet
 };
 
 } // namespace perigee

@@ -36,6 +36,9 @@ decode_actor::behavior_type decode_state::make_behavior() {
     .await([this](uint32_t lane) { core_.use_lane(lane); },
            [this](caf::error& reason) { self_->quit(std::move(reason)); });
   return {
+    // The most frequent first: they are tried in this order.
+    [this](const work_done& message) { handle(message); },
+    [this](const token_acks& message) { handle(message); },
     [this](const peer_up& news) { peers_.up(news); },
     [this](const peer_down& news) {
       if (peers_.down(news))
@@ -53,16 +56,17 @@ decode_actor::behavior_type decode_state::make_behavior() {
     },
     [this](const conductor_hello& message) { handle(message); },
     [this](const report_ack& message) { handle(message); },
-    [this](const reserve& message) { handle(message); },
+    [this](reserve& message) {
+      core_.on(now_ns(*self_), std::move(message));
+      flush();
+    },
     [this](const handed_over& message) { handle(message); },
     [this](const quiesced& message) { handle(message); },
     [this](const cancel& message) { handle(message); },
-    [this](const token_acks& message) { handle(message); },
     [this](const arrived& message) { handle(message); },
     [this](const node_fenced& message) { handle(message); },
     [this](const published& message) { handle(message); },
     [](const layer_done&) {}, // The stream reports layers of prefills only.
-    [this](const work_done& message) { handle(message); },
     [this](atom::get_status) { return uint64_t{core_.attempts()}; },
   };
 }

@@ -32,6 +32,7 @@ struct decode_attempt {
 /// One choice being generated. The newest of `tokens` has no KV yet.
 struct decode_sequence {
   ticket id;
+  decode_attempt* owner = nullptr; ///< outlives it
   uint32_t choice = 0;
   std::vector<token_id> tokens;
   std::vector<uint32_t> blocks;

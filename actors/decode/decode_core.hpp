@@ -49,7 +49,7 @@ public:
   void on(uint64_t now_ns, const peer_down& news);
   void on(uint64_t now_ns, const conductor_hello& hello);
   void on(uint64_t now_ns, const report_ack& ack);
-  void on(uint64_t now_ns, const reserve& request);
+  void on(uint64_t now_ns, reserve request);
   void on(uint64_t now_ns, const handed_over& news);
   void on(uint64_t now_ns, const quiesced& news);
   void on(uint64_t now_ns, const cancel& order);
@@ -80,6 +80,7 @@ private:
   void try_join(uint64_t now_ns, const ticket& id);
   void fork(attempt& owner, std::vector<uint32_t> slots);
   void step(uint64_t now_ns);
+  bool has_block(const sequence& at) const;
   bool ensure_block(uint64_t order);
   void finish_step(uint64_t now_ns, const kernels::work_result& result);
   void end_sequence(uint64_t order, finish_reason reason, bool keep);

@@ -2,15 +2,22 @@
 #include "actors/core/marker.hpp"
 #include "actors/decode/decode_core.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
 namespace perigee {
 
-void decode_core::on(uint64_t now_ns, const reserve& request) {
+namespace {
+
+constexpr auto tokens_expected = 1024u; // of an answer, to make room for at once
+
+} // namespace
+
+void decode_core::on(uint64_t now_ns, reserve request) {
   auto refuse = [&](ec reason) { out.to(request.from, refused{options_.self, request.id, request.revision, reason}); };
   auto grant = [&](const attempt& at) {
-    out.to(request.from, granted{options_.self, request.id, options_.region, at.slots, at.immediate});
+    out.to(at.job.from, granted{options_.self, at.job.id, options_.region, at.slots, at.immediate});
   };
   if (auto* known = find(request.id)) {
     if (known->at == stage::transfer && known->job.from == request.from)
@@ -37,11 +44,11 @@ void decode_core::on(uint64_t now_ns, const reserve& request) {
     return refuse(ec::out_of_blocks);
   }
   auto& fresh = attempts_[request.id];
-  fresh.job = request;
-  fresh.deadline_ns = now_ns + request.deadline_ns;
+  fresh.job = std::move(request);
+  fresh.deadline_ns = now_ns + fresh.job.deadline_ns;
   fresh.slots = *pool_.take(need, slot_state::transfer);
-  fresh.immediate = inbound_.open(request.id);
-  fresh.tokens_max = request.tokens.size();
+  fresh.immediate = inbound_.open(fresh.job.id);
+  fresh.tokens_max = fresh.job.tokens.size();
   grant(fresh);
 }
 
@@ -103,6 +110,8 @@ void decode_core::fork(attempt& owner, std::vector<uint32_t> slots) {
     auto& fresh = sequences_[order];
     fresh.id = id;
     fresh.choice = choice.choice;
+    fresh.owner = &owner;
+    fresh.tokens.reserve(job.tokens.size() + std::min(job.gen.max_tokens, tokens_expected));
     fresh.tokens = job.tokens;
     fresh.tokens.push_back(owner.announced->first_tokens[i]);
     fresh.blocks = slots;

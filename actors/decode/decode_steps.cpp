@@ -7,11 +7,15 @@
 
 namespace perigee {
 
+bool decode_core::has_block(const sequence& at) const {
+  return at.blocks.size() * options_.layout.block_tokens >= at.tokens.size();
+}
+
 /// Makes room for the newest token of a sequence; preempts the youngest ones if it must. Returns whether it can run.
 bool decode_core::ensure_block(uint64_t order) {
   while (true) {
     auto& at = sequences_.at(order);
-    if (at.blocks.size() * options_.layout.block_tokens >= at.tokens.size())
+    if (has_block(at))
       return true;
     if (auto slot = pool_.take(1, slot_state::live)) {
       at.blocks.push_back(slot->front());
@@ -44,33 +48,38 @@ void decode_core::step(uint64_t now_ns) {
   auto work = kernels::decode_work{};
   step_rows_.clear();
   step_context_ = 0;
-  auto orders = std::vector<uint64_t>{};
-  for (const auto& [order, at] : sequences_)
-    orders.push_back(order);
-  for (auto order : orders) {
-    if (work.rows.size() >= options_.batch_max)
-      break;
-    if (!sequences_.contains(order) || !ensure_block(order))
-      continue;
-    auto& at = sequences_.at(order);
-    const auto& gen = attempts_.at(at.id).job.gen;
-    auto row = kernels::decode_row{};
+  work.rows.reserve(std::min<size_t>(sequences_.size(), options_.batch_max));
+  for (auto next = sequences_.begin(); next != sequences_.end() && work.rows.size() < options_.batch_max;) {
+    auto order = next->first;
+    if (!has_block(next->second)) {
+      // This may end the sequence or younger ones, never one of this step: rows go oldest first.
+      auto ready = ensure_block(order);
+      next = sequences_.lower_bound(order);
+      if (!ready) {
+        if (next != sequences_.end() && next->first == order)
+          ++next;
+        continue;
+      }
+    }
+    auto& at = next->second;
+    const auto& gen = at.owner->job.gen;
+    auto& row = work.rows.emplace_back();
     row.token = at.tokens.back();
     row.position = static_cast<uint32_t>(at.tokens.size() - 1);
     row.blocks = at.blocks;
-    row.sample = {gen.sampling, at.choice, static_cast<uint32_t>(at.tokens.size()) - gen.prompt_tokens,
-                  gen.prompt_tokens, {}};
+    row.sample.params = gen.sampling;
+    row.sample.choice = at.choice;
+    row.sample.generated = static_cast<uint32_t>(at.tokens.size()) - gen.prompt_tokens;
+    row.sample.prompt_tokens = gen.prompt_tokens;
     if (gen.sampling.needs_history())
       row.sample.history = at.tokens;
     step_context_ += at.tokens.size();
-    work.rows.push_back(std::move(row));
     step_rows_.push_back(order);
+    at.in_step = true;
+    ++next;
   }
-  // A later row may have preempted an earlier one's younger sibling, never a row of this step: rows go oldest first.
   if (work.rows.empty())
     return;
-  for (auto order : step_rows_)
-    sequences_.at(order).in_step = true;
   work.id = ++numbers_;
   step_ = work.id;
   step_since_ns_ = now_ns;
@@ -109,7 +118,7 @@ void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
     }
     auto token = result.tokens.at(i);
     at.tokens.push_back(token);
-    auto& owner = attempts_.at(at.id);
+    auto& owner = *at.owner;
     owner.tokens_max = std::max<uint64_t>(owner.tokens_max, at.tokens.size());
     tokens_.push(at.id, at.choice, token);
     auto generated = static_cast<uint32_t>(at.tokens.size()) - owner.job.gen.prompt_tokens;

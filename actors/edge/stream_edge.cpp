@@ -21,38 +21,23 @@ void stream_forwarder::work_done(kernels::work_result result) {
 }
 
 stream_edge_state::stream_edge_state(stream_actor::pointer self, std::shared_ptr<device> work)
-  : self_(self), device_(std::move(work)) {
-  device_->events->forward_to(self_->address());
-}
+  : self_(self), device_(std::move(work)) {}
 
-void stream_edge_state::remember_client() {
-  if (!client_)
-    client_ = caf::actor_cast<caf::actor>(self_->current_sender());
-}
-
-template <class Message>
-void stream_edge_state::answer(const Message& message) {
-  if (client_)
-    caf::anon_send(client_, message);
+template <class Work>
+void stream_edge_state::submit(Work& work) {
+  if (!client_known_) {
+    client_known_ = true;
+    device_->events->forward_to(caf::actor_cast<caf::actor_addr>(self_->current_sender()));
+  }
+  device_->stream->submit(std::move(work));
 }
 
 stream_actor::behavior_type stream_edge_state::make_behavior() {
   return {
-    [this](const run_prefill& item) {
-      remember_client();
-      device_->stream->submit(item.work);
-    },
-    [this](const run_decode& item) {
-      remember_client();
-      device_->stream->submit(item.work);
-    },
-    [this](const run_copy& item) {
-      remember_client();
-      device_->stream->submit(item.work);
-    },
+    [this](run_decode& item) { submit(item.work); },
+    [this](run_prefill& item) { submit(item.work); },
+    [this](run_copy& item) { submit(item.work); },
     [this](const cancel_work& item) { device_->stream->cancel(item.id); },
-    [this](const layer_done& progress) { answer(progress); },
-    [this](const work_done& result) { answer(result); },
   };
 }
 

@@ -11,8 +11,8 @@
 
 namespace perigee {
 
-/// Hands a stream's events to its actor as messages, from whichever thread they come. Made before the stream, which is made
-/// before the actor; the first item is submitted only by the actor.
+/// Hands a stream's events as messages to whom the actor names, from whichever thread they come. Made before the stream,
+/// which is made before the actor; the first item is submitted only by the actor.
 class stream_forwarder final : public kernels::stream_events {
 public:
   /// Once, before the first item.
@@ -36,7 +36,8 @@ struct device {
   std::unique_ptr<kernels::stream> stream; // before `events` in destruction
 };
 
-/// A device stream as an actor: work items in, completions out as messages to the one instance that sends the items.
+/// A device stream as an actor: work items in; completions go straight from the device to the one instance that sends the
+/// items.
 class stream_edge_state {
 public:
   static inline constexpr const char* name = "stream";
@@ -46,13 +47,12 @@ public:
   stream_actor::behavior_type make_behavior();
 
 private:
-  void remember_client();
-  template <class Message>
-  void answer(const Message& message);
+  template <class Work>
+  void submit(Work& work);
 
   stream_actor::pointer self_;
   std::shared_ptr<device> device_;
-  caf::actor client_;
+  bool client_known_ = false;
 };
 
 using stream_edge = stream_actor::stateful_impl<stream_edge_state>;

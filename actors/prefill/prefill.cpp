@@ -53,7 +53,10 @@ prefill_actor::behavior_type prefill_state::make_behavior() {
     },
     [this](const conductor_hello& message) { handle(message); },
     [this](const report_ack& message) { handle(message); },
-    [this](const prefill_job& message) { handle(message); },
+    [this](prefill_job& message) {
+      core_.on(now_ns(*self_), std::move(message));
+      flush();
+    },
     [this](const cancel& message) { handle(message); },
     [this](const redirected& message) { handle(message); },
     [this](const granted& message) { handle(message); },

@@ -37,6 +37,7 @@ struct prefill_attempt {
   bool finished_here = false; ///< every choice ended with its first token
   bool announced = false;     ///< handed_over was sent
   bool publishing = false;
+  bool will_store = false; ///< its blocks are among the instance's `coming_blocks`
   bool fetching = false;
   ec failure = ec::none; ///< why it is closing
   bool tell_session = false;

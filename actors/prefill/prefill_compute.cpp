@@ -170,6 +170,8 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   }
   send_tokens(now_ns, UINT64_MAX);
   offer(next);
+  if (!next.publishing)
+    stores_no_more(next);
   if (next.finished_here) {
     marker("prefill: ended with the first token");
     next.pending.clear();
@@ -194,6 +196,7 @@ void prefill_core::on(uint64_t now_ns, const published& answer) {
   if (!next || !next->publishing)
     return;
   next->publishing = false;
+  stores_no_more(*next);
   finish_if_quiet(now_ns, ticket{next->job.id});
   advance(now_ns);
 }

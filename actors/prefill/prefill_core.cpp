@@ -34,7 +34,7 @@ prefill_core::attempt* prefill_core::find_number(uint64_t number) {
 
 // -- jobs -------------------------------------------------------------------------------------------------------------
 
-void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
+void prefill_core::on(uint64_t now_ns, prefill_job job) {
   if (attempts_.contains(job.id)) {
     out.to(job.from, job_ack{options_.self, job.id});
     return;
@@ -57,15 +57,19 @@ void prefill_core::on(uint64_t now_ns, const prefill_job& job) {
   }
   if (job.id.attempt > 0)
     over_.bury({job.id.request, job.id.attempt - 1});
-  auto& fresh = attempts_[job.id];
-  fresh.job = job;
+  auto id = job.id;
+  auto& fresh = attempts_[id];
+  fresh.job = std::move(job);
   fresh.number = ++numbers_;
   fresh.arrived_ns = now_ns;
-  fresh.deadline_ns = now_ns + job.deadline_ns;
-  fresh.keys = job.keys;
-  by_number_[fresh.number] = job.id;
-  queue_.push_back(job.id);
-  out.to(job.from, job_ack{options_.self, job.id});
+  fresh.deadline_ns = now_ns + fresh.job.deadline_ns;
+  fresh.keys = std::move(fresh.job.keys);
+  fresh.will_store = true;
+  coming_.add(fresh.number, fresh.keys);
+  by_number_[fresh.number] = id;
+  queue_.push_back(id);
+  unadmitted_.push_back(id);
+  out.to(fresh.job.from, job_ack{options_.self, id});
   advance(now_ns);
 }
 
@@ -79,15 +83,16 @@ void prefill_core::advance(uint64_t now_ns) {
 }
 
 void prefill_core::admit(uint64_t now_ns) {
-  for (const auto& id : std::vector(queue_.begin(), queue_.end())) {
-    auto& next = attempts_.at(id);
-    if (next.at != stage::queued)
+  for (auto place = size_t{0}; place < unadmitted_.size();) {
+    auto& next = attempts_.at(unadmitted_[place]);
+    if (waits_for_sibling(next)) {
+      ++place;
       continue;
-    if (waits_for_sibling(next))
-      continue;
+    }
     auto slots = pool_.take(options_.layout.blocks_for(next.job.tokens.size()), slot_state::live);
     if (!slots)
       return; // First come, first served: a short job does not overtake a long one for slots.
+    unadmitted_.erase(unadmitted_.begin() + static_cast<std::ptrdiff_t>(place));
     next.slots = std::move(*slots);
     start_fetch(next, now_ns);
   }
@@ -98,11 +103,12 @@ bool prefill_core::waits_for_sibling(const attempt& next) const {
   auto planned = uint32_t{0};
   for (const auto& segment : next.job.prefix)
     planned += segment.blocks;
-  return std::any_of(attempts_.begin(), attempts_.end(), [&](const auto& item) {
-    const auto& other = item.second;
-    auto will_store = other.at != stage::closing && (other.at != stage::computed || other.publishing);
-    return other.number < next.number && will_store && common_blocks(other.keys, next.keys) > planned;
-  });
+  return coming_.more_than(planned, next.number, next.keys);
+}
+
+void prefill_core::stores_no_more(attempt& at) {
+  if (std::exchange(at.will_store, false))
+    coming_.remove(at.number, at.keys);
 }
 
 // -- ends -------------------------------------------------------------------------------------------------------------
@@ -131,10 +137,12 @@ void prefill_core::close(uint64_t now_ns, attempt& ended, ec reason, bool tell_s
   assert(ended.at != stage::closing);
   auto id = ended.job.id;
   ended.at = stage::closing;
+  stores_no_more(ended);
   ended.failure = reason;
   ended.tell_session = tell_session;
   ended.pending.clear();
   std::erase(queue_, id);
+  std::erase(unadmitted_, id);
   if (ended.fetching)
     local.push_back(cancel_store{ended.fetch_id()});
   if (ended.publishing)

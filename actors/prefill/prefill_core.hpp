@@ -12,6 +12,7 @@
 #include "actors/core/tombstones.hpp"
 #include "actors/core/transfer_messages.hpp"
 #include "actors/policy/local_order.hpp"
+#include "actors/prefill/coming_blocks.hpp"
 #include "actors/prefill/farewells.hpp"
 #include "actors/prefill/prefill_attempt.hpp"
 #include "kernels/kv_layout.hpp"
@@ -50,7 +51,7 @@ public:
   void on(uint64_t now_ns, const peer_down& news);
   void on(uint64_t now_ns, const conductor_hello& hello);
   void on(uint64_t now_ns, const report_ack& ack);
-  void on(uint64_t now_ns, const prefill_job& job);
+  void on(uint64_t now_ns, prefill_job job);
   void on(uint64_t now_ns, const cancel& order);
   void on(uint64_t now_ns, const redirected& answer);
   void on(uint64_t now_ns, const granted& answer);
@@ -87,6 +88,7 @@ private:
   void advance(uint64_t now_ns);
   void admit(uint64_t now_ns);
   bool waits_for_sibling(const attempt& next) const;
+  void stores_no_more(attempt& at);
   void start_fetch(attempt& next, uint64_t now_ns);
   void start_compute(uint64_t now_ns);
   attempt* next_to_compute(uint64_t now_ns);
@@ -106,6 +108,8 @@ private:
   block_pool pool_;
   std::map<ticket, attempt> attempts_;
   std::deque<ticket> queue_;               // in order of arrival, until computed
+  std::deque<ticket> unadmitted_; // those of the queue that have no slots yet, in order
+  coming_blocks coming_;
   std::map<uint64_t, ticket> by_number_;
   std::map<uint64_t, ticket> by_move_;
   struct work_item {

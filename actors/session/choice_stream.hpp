@@ -23,7 +23,7 @@ public:
   /// string alone; the instance does not know.
   struct piece {
     std::string text;
-    std::vector<token_id> tokens;
+    token_run tokens;
     finish_reason finish = finish_reason::none;
     bool stopped = false;
   };
@@ -50,6 +50,14 @@ public:
   }
   uint32_t have() const {
     return order_.have();
+  }
+
+  /// Whether the instance is to hear how far the stream has come: it is over, has come a good way, or the instance
+  /// repeated what is here already because it heard nothing. To be asked after each `push`, with what that gave.
+  bool acknowledge(const piece& news) {
+    auto due = news.finish != finish_reason::none || news.tokens.empty() || have() - acknowledged_ >= acknowledge_every;
+    acknowledged_ = due ? have() : acknowledged_;
+    return due;
   }
 
   /// Why it is over for the client; `none` while it is not.
@@ -80,7 +88,10 @@ private:
     last.text += stops_.flush();
   }
 
+  static constexpr uint32_t acknowledge_every = 16; // the instance keeps as many tokens
+
   token_order order_;
+  uint32_t acknowledged_ = 0;
   std::unique_ptr<text_decoder> decoder_;
   stop_matcher stops_;
   finish_reason finished_ = finish_reason::none;

@@ -19,24 +19,47 @@ void session_state::handle(const Message& message) {
 
 void session_state::flush() {
   core_.out.flush(peers_);
+  if (!core_.events.empty())
+    tell_edges();
+}
+
+/// In order; texts that follow each other go to their edge as one message.
+void session_state::tell_edges() {
+  auto receiver = caf::actor{};
   for (auto& event : std::exchange(core_.events, {}))
     std::visit(
       [&](auto& content) {
         auto at = edges_.find(content.client);
         if (at == edges_.end())
           return;
-        auto edge = at->second;
         using type = std::decay_t<decltype(content)>;
-        if constexpr (std::is_same_v<type, client_end> || std::is_same_v<type, client_error>)
-          edges_.erase(at);
-        caf::anon_send(edge, std::move(content));
+        if (receiver != at->second) {
+          send_texts(receiver);
+          receiver = at->second;
+        }
+        if constexpr (std::is_same_v<type, client_text>) {
+          texts_.items.push_back(std::move(content));
+        } else {
+          send_texts(receiver);
+          if constexpr (std::is_same_v<type, client_end> || std::is_same_v<type, client_error>)
+            edges_.erase(at);
+          caf::anon_send(receiver, std::move(content));
+        }
       },
       event);
+  send_texts(receiver);
+}
+
+void session_state::send_texts(const caf::actor& edge) {
+  if (!texts_.items.empty())
+    caf::anon_send(edge, std::exchange(texts_, {}));
 }
 
 session_actor::behavior_type session_state::make_behavior() {
   self_->delayed_send(self_, times_.tick, atom::tick_v);
   return {
+    // The most frequent first: they are tried in this order.
+    [this](const token_batch& message) { handle(message); },
     [this](const peer_up& news) { peers_.up(news); },
     [this](const peer_down& news) {
       if (peers_.down(news))
@@ -47,9 +70,10 @@ session_actor::behavior_type session_state::make_behavior() {
       flush();
       self_->delayed_send(self_, times_.tick, atom::tick_v);
     },
-    [this](const open_request& request) {
+    [this](open_request& request) {
       edges_[request.client] = caf::actor_cast<caf::actor>(self_->current_sender());
-      handle(request);
+      core_.on(now_ns(*self_), std::move(request));
+      flush();
     },
     [this](const close_request& request) {
       handle(request);
@@ -62,7 +86,6 @@ session_actor::behavior_type session_state::make_behavior() {
     [this](const withdrawn& message) { handle(message); },
     [this](const job_ack& message) { handle(message); },
     [this](const job_failed& message) { handle(message); },
-    [this](const token_batch& message) { handle(message); },
     [this](atom::drain) { core_.drain(); },
     [this](atom::get_status) { return core_.status(); },
   };

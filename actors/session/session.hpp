@@ -7,6 +7,8 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <unordered_map>
+
 namespace perigee {
 
 /// The session actor of one gateway: peers, timers and the edge around `session_core`.
@@ -26,12 +28,15 @@ private:
   template <class Message>
   void handle(const Message& message);
   void flush();
+  void tell_edges();
+  void send_texts(const caf::actor& edge);
 
   session_actor::pointer self_;
   timing times_;
   directory peers_;
   session_core core_;
-  std::map<uint64_t, caf::actor> edges_; // by client number
+  client_texts texts_; // of one edge, while events are being sent
+  std::unordered_map<uint64_t, caf::actor> edges_; // by client number; looked up only
 };
 
 using session = session_actor::stateful_impl<session_state>;

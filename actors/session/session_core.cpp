@@ -28,7 +28,7 @@ session_core::session_core(session_options options) : options_(std::move(options
 
 // -- clients ----------------------------------------------------------------------------------------------------------
 
-void session_core::on(uint64_t now_ns, const open_request& request) {
+void session_core::on(uint64_t now_ns, open_request request) {
   auto refuse = [&](ec code, std::string detail, uint64_t retry_after_ns) {
     events.push_back(client_error{request.client, code, std::move(detail), retry_after_ns});
   };
@@ -38,22 +38,24 @@ void session_core::on(uint64_t now_ns, const open_request& request) {
     return refuse(ec::overloaded,
                   "this gateway has " + std::to_string(options_.requests_max) + " requests in flight already",
                   1'000'000'000);
-  assert(!requests_.contains(request.client) && !request.prompt.empty() && request.choices > 0);
-  auto& fresh = requests_[request.client];
-  fresh.spec = request;
-  if (!request.seeded)
-    fresh.spec.sampling.seed = next_random(random_);
-  fresh.deadline_ns = now_ns + (request.deadline_ns ? request.deadline_ns : to_ns(options_.times.request));
-  fresh.root = root_key(options_.fingerprint, request.tenant);
+  auto client = request.client;
+  assert(!requests_.contains(client) && !request.prompt.empty() && request.choices > 0);
+  auto& fresh = requests_[client];
+  fresh.spec = std::move(request);
+  auto& spec = fresh.spec;
+  if (!spec.seeded)
+    spec.sampling.seed = next_random(random_);
+  fresh.deadline_ns = now_ns + (spec.deadline_ns ? spec.deadline_ns : to_ns(options_.times.request));
+  fresh.root = root_key(options_.fingerprint, spec.tenant);
   auto all = std::vector<uint32_t>{};
-  for (auto i = 0u; i < request.choices; ++i) {
-    fresh.choices.emplace_back(options_.decoder(request.prompt), request.stop);
+  for (auto i = 0u; i < spec.choices; ++i) {
+    fresh.choices.emplace_back(options_.decoder(spec.prompt), spec.stop);
     all.push_back(i);
   }
   ++totals_.requests;
-  totals_.prompt_tokens += request.prompt.size();
-  open_branch(now_ns, request.client, std::move(all));
-  events.push_back(client_opened{request.client, {options_.self.incarnation, numbers_}});
+  totals_.prompt_tokens += spec.prompt.size();
+  open_branch(now_ns, client, std::move(all));
+  events.push_back(client_opened{client, {options_.self.incarnation, numbers_}});
 }
 
 void session_core::on(uint64_t now_ns, const close_request& request) {

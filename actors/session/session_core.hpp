@@ -38,7 +38,7 @@ public:
 
   explicit session_core(session_options options);
 
-  void on(uint64_t now_ns, const open_request& request);
+  void on(uint64_t now_ns, open_request request);
   void on(uint64_t now_ns, const close_request& request);
   void on(uint64_t now_ns, const peer_down& news);
   void on(uint64_t now_ns, const conductor_hello& hello);

@@ -41,7 +41,8 @@ void session_core::on(uint64_t now_ns, const token_batch& batch) {
     at->second.decode_seen |= batch.from.kind == role::decode;
     deliver(now_ns, at, update, acks);
   }
-  out.to(batch.from, std::move(acks));
+  if (!acks.acks.empty())
+    out.to(batch.from, std::move(acks));
 }
 
 void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks) {
@@ -62,9 +63,10 @@ void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token
     marker("session: tokens out of order");
   auto news = choice.push(update);
   auto finish = news.finish;
+  if (choice.acknowledge(news))
+    acks.acks.push_back({update.id, update.choice, choice.have(), finish != finish_reason::none});
   if (!news.text.empty() || !news.tokens.empty())
     events.push_back(client_text{part.client, update.choice, std::move(news.text), std::move(news.tokens)});
-  acks.acks.push_back({update.id, update.choice, choice.have(), finish != finish_reason::none});
   if (finish == finish_reason::none)
     return;
   if (finish == finish_reason::preempted || finish == finish_reason::failed) {

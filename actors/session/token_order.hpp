@@ -13,7 +13,7 @@ class token_order {
 public:
   /// What became deliverable by one update.
   struct delivery {
-    std::vector<token_id> tokens;
+    token_run tokens;
     finish_reason finish = finish_reason::none;
   };
 

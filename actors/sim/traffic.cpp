@@ -144,7 +144,10 @@ caf::actor traffic::edge(uint32_t gateway) {
     handle = target_.home().spawn("clients-" + std::to_string(gateway), [this](caf::event_based_actor*) {
       return caf::behavior{
         [](const client_opened&) {},
-        [this](const client_text& news) { on(news); },
+        [this](const client_texts& news) {
+          for (const auto& item : news.items)
+            on(item);
+        },
         [this](const client_finish& news) { on(news); },
         [this](const client_end& news) { on(news); },
         [this](const client_error& news) { on(news); },

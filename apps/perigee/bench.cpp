@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/bench_report.hpp"
+#include "apps/perigee/bench_sim.hpp"
 #include "apps/perigee/command.hpp"
 
 #include <boost/json/serialize.hpp>
@@ -117,6 +118,7 @@ void add_bench(CLI::App& app, action& chosen) {
               "  perigee bench transfer --json");
   add_engine(*sub, chosen);
   add_transfer(*sub, chosen);
+  add_bench_sim(*sub, chosen);
 }
 
 } // namespace perigee::cli

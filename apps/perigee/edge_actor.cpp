@@ -57,6 +57,10 @@ caf::behavior edge_state::make_behavior() {
     },
     [this](atom::tick) { refresh(); },
     [this](const client_opened& news) { table_.on(news); },
+    [this](const client_texts& news) {
+      for (const auto& item : news.items)
+        table_.on(item);
+    },
     [this](const client_text& news) { table_.on(news); },
     [this](const client_finish& news) { table_.on(news); },
     [this](const client_end& news) { table_.on(news); },

@@ -155,7 +155,7 @@ void add_sim(CLI::App& app, action& chosen) {
                   "DRAM cache beside each prefill instance, by default the profile's; with --analyze a list of sizes")
     ->delimiter(',')
     ->check(CLI::Range(1.0, 1e15));
-  sub->add_option("--profile", flags->profile, "cost profile of the devices")->capture_default_str();
+  sub->add_option("--profile", flags->profile, "cost profile of the devices, or a JSON file of one")->capture_default_str();
   sub->add_option("--noise", flags->noise, "imperfect knowledge: prefill=SIGMA,reports=AGE,events=SHARE");
   sub->add_option("--chunk-tokens", flags->chunk_tokens, "tokens of a prompt computed at once")
     ->check(CLI::Range(512u, 1u << 20))

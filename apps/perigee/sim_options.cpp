@@ -4,6 +4,7 @@
 #include "actors/policy/registry.hpp"
 #include "actors/sim/replay/noise.hpp"
 #include "apps/perigee/command.hpp"
+#include "apps/perigee/sim_profile.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -185,8 +186,7 @@ sim_plan plan_sim(const sim_flags& flags) {
   cluster.reserve_max_tokens = flags.lengths == "oracle";
   cluster.serialize = flags.serialize;
   cluster.noise = parse_noise(flags.noise);
-  if (flags.profile != cluster.profile.name)
-    refuse("--profile", flags.profile, cluster.profile.name);
+  cluster.profile = load_profile(flags.profile);
   if (flags.cache_tokens.size() > 1)
     refuse("--cache-tokens", std::to_string(flags.cache_tokens.size()) + " sizes", "one; a list goes with --analyze");
   if (!flags.cache_tokens.empty())

@@ -64,7 +64,8 @@ public:
   }
 
   template <class T>
-  void walk(std::vector<T>& xs) {
+    requires requires(T& xs) { xs.resize(1), xs.push_back(xs.front()); } && (!std::is_same_v<T, std::string>)
+  void walk(T& xs) {
     visit_.shape(xs);
     for (auto& x : xs)
       walk(x);
@@ -92,7 +93,7 @@ struct filling {
     return false;
   }
   template <class T>
-  void shape(std::vector<T>& xs) {
+  void shape(T& xs) {
     xs.resize(2);
   }
 };
@@ -106,7 +107,7 @@ struct changing {
     return seen++ == target;
   }
   template <class T>
-  void shape(std::vector<T>& xs) {
+  void shape(T& xs) {
     if (seen++ == target)
       xs.resize(1);
   }

@@ -23,11 +23,14 @@ replay_clients::replay_clients(world& home, caf::actor session, std::span<const 
     open_(trace.size()) {
   edge_ = home_.spawn("clients", [this](caf::event_based_actor*) {
     return caf::behavior{
+      [this](const client_texts& news) {
+        for (const auto& item : news.items)
+          on(item);
+      },
       [this](const client_opened& news) {
         if (options_.recorder != nullptr)
           options_.recorder->opened(news.client, news.request);
       },
-      [this](const client_text& news) { on(news); },
       [](const client_finish&) {},
       [this](const client_end& news) { on(news); },
       [this](const client_error& news) { on(news); },

@@ -127,9 +127,11 @@ void replay_stream::on_alarm(uint64_t) {
   else if (const auto* prefill = std::get_if<kernels::prefill_work>(&done.work))
     for (const auto& sample : prefill->samples)
       result.tokens.push_back(next_token(sample));
-  else if (const auto* step = std::get_if<kernels::decode_work>(&done.work))
+  else if (const auto* step = std::get_if<kernels::decode_work>(&done.work)) {
+    result.tokens.reserve(step->rows.size());
     for (const auto& row : step->rows)
       result.tokens.push_back(next_token(row.sample));
+  }
   if (!queue_.empty())
     begin();
   events_.work_done(std::move(result));

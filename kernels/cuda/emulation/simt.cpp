@@ -48,7 +48,7 @@ public:
     reverse_ = reverse;
     finished_ = arrived_ = idle_ = 0;
     broken_ = false;
-    std::memset(shared_.data(), 0xff, shared_.size());
+    std::fill(shared_.begin(), shared_.end(), std::byte{0xff});
     for (auto i = uint32_t{0}; i < states_.size(); ++i) {
       auto& state = states_[i];
       state.at = {i, static_cast<uint32_t>(states_.size()), {block[0], block[1], block[2]}, shared_.data()};

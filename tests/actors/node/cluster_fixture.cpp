@@ -93,10 +93,13 @@ std::vector<answer> process_cluster::run(std::vector<open_request> requests) {
   auto silent = false;
   while (open > 0 && !silent)
     self->receive([](const client_opened&) {},
-                  [&](const client_text& news) {
-                    auto& to = of(news.client);
-                    to.text[news.choice] += news.text;
-                    to.tokens[news.choice].insert(to.tokens[news.choice].end(), news.tokens.begin(), news.tokens.end());
+                  [&](const client_texts& all) {
+                    for (const auto& news : all.items) {
+                      auto& to = of(news.client);
+                      to.text[news.choice] += news.text;
+                      to.tokens[news.choice].insert(to.tokens[news.choice].end(), news.tokens.begin(),
+                                                    news.tokens.end());
+                    }
                   },
                   [&](const client_finish& news) { of(news.client).finish[news.choice] = news.reason; },
                   [&](const client_end& news) {

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/sim/replay/replay.hpp"
+#include "tests/sim/replay/drawn_trace.hpp"
+#include "tests/sim/replay/replay_digest.hpp"
+#include "tests/support/testing.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+using namespace perigee;
+using namespace perigee::sim;
+
+namespace {
+
+replay_options small_cluster() {
+  replay_options options;
+  options.cluster.prefills = 2;
+  options.cluster.decodes = 2;
+  return options;
+}
+
+trace_request lone_request(uint32_t input_tokens, uint32_t output_tokens, uint64_t first_block) {
+  trace_request made;
+  made.input_tokens = input_tokens;
+  made.output_tokens = output_tokens;
+  for (uint64_t i = 0; i < trace_blocks(input_tokens); ++i)
+    made.blocks.push_back(first_block + i);
+  return made;
+}
+
+double profile_seconds(double n, double p) {
+  return 0.048 + 1.107e-4 * (n - p) + 7.25e-10 * (n * n - p * p) + 2.94e-6 * p;
+}
+
+} // namespace
+
+TEST_CASE("replay: a request alone takes what the profile says, and a few control messages") {
+  std::vector<trace_request> trace{lone_request(10'000, 3, 0)};
+  auto result = run_replay(trace, small_cluster());
+  CHECK(result.problems == std::vector<std::string>{});
+  const auto& it = result.records.at(0);
+  CHECK(it.finished);
+  CHECK(it.output_tokens == 3);
+  auto ttft = static_cast<double>(it.ttft_ns) / 1e9;
+  CHECK(ttft > profile_seconds(10'000, 0));
+  CHECK(ttft < profile_seconds(10'000, 0) + 0.001);
+  // The first gap waits for the rest of the hand-over: an eightieth of 20 blocks at 87 GB/s is 0.5 ms.
+  auto step = 0.0263 + 1e-4 + 3.43e-8 * 10'002;
+  auto gap = static_cast<double>(it.tbt_ns) / 1e9;
+  CHECK(gap > step);
+  CHECK(gap < step + 0.001);
+  CHECK(result.decode_steps == 2);
+  CHECK(result.prefill_s == doctest::Approx(profile_seconds(10'000, 0)));
+  CHECK(result.handed_over_tokens == 20 * 512);
+}
+
+TEST_CASE("replay: the second of two equal prompts computes one token, also of a partial last block") {
+  std::vector<trace_request> trace{lone_request(1'000, 2, 0), lone_request(1'000, 2, 0)};
+  trace[1].arrival_ns = 5'000'000'000;
+  auto result = run_replay(trace, small_cluster());
+  CHECK(result.records.at(0).cached_tokens == 0);
+  CHECK(result.records.at(1).cached_tokens == 999);
+  CHECK(result.prefill_s == doctest::Approx(profile_seconds(1'000, 0) + profile_seconds(1'000, 999)));
+}
+
+TEST_CASE("replay: a prefix that lies at a busy instance is fetched from there") {
+  // The first request leaves 40 blocks at one instance; then something long keeps that one busy.
+  std::vector<trace_request> trace{lone_request(20'480, 2, 0), lone_request(30'720, 2, 0), lone_request(21'000, 2, 0)};
+  trace[1].arrival_ns = 10'000'000'000;
+  trace[2].arrival_ns = 10'100'000'000;
+  for (size_t i = 40; i < trace[1].blocks.size(); ++i)
+    trace[1].blocks[i] = 1'000 + i;
+  for (size_t i = 40; i < trace[2].blocks.size(); ++i)
+    trace[2].blocks[i] = 2'000 + i;
+  auto result = run_replay(trace, small_cluster());
+  CHECK(result.records.at(1).cached_tokens == 20'480);
+  CHECK(result.records.at(2).cached_tokens == 20'480);
+  CHECK(result.moved_tokens == 20'480);
+  // 6.7 GB at 87 GB/s, and the prefill of 520 tokens.
+  auto ttft = static_cast<double>(result.records.at(2).ttft_ns) / 1e9;
+  CHECK(ttft == doctest::Approx(20'480.0 * 327'680 / 87e9 + profile_seconds(21'000, 20'480)).epsilon(0.02));
+}
+
+TEST_CASE("replay: without known lengths the answers are the same") {
+  auto trace = drawn_trace(3, 60);
+  auto known = small_cluster();
+  auto unknown = known;
+  unknown.clients.lengths_known = false;
+  auto first = run_replay(trace, known);
+  auto second = run_replay(trace, unknown);
+  for (size_t i = 0; i < trace.size(); ++i) {
+    CHECK(first.records[i].output_tokens == trace[i].output_tokens);
+    CHECK(second.records[i].output_tokens == trace[i].output_tokens);
+    CHECK(second.records[i].finished);
+  }
+}
+
+TEST_CASE("replay: many at once are served in their order, and none is lost for waiting") {
+  std::vector<trace_request> trace;
+  for (uint32_t i = 0; i < 300; ++i)
+    trace.push_back(lone_request(6'000, 2, 100 * i));
+  auto options = small_cluster();
+  options.cluster.prefills = 1;
+  auto result = run_replay(trace, options);
+  CHECK(result.problems == std::vector<std::string>{});
+  for (size_t i = 1; i < trace.size(); ++i) {
+    CHECK(result.records[i].finished);
+    CHECK(result.records[i].ttft_ns > result.records[i - 1].ttft_ns);
+  }
+  CHECK(static_cast<double>(result.records.back().ttft_ns) / 1e9
+        == doctest::Approx(300 * profile_seconds(6'000, 0)).epsilon(0.001));
+}
+
+TEST_CASE("replay: a deadline ends what is too late, by name") {
+  std::vector<trace_request> trace{lone_request(50'000, 2, 0), lone_request(50'000, 2, 1'000)};
+  auto options = small_cluster();
+  options.cluster.prefills = 1;
+  options.clients.deadline_ns = 10'000'000'000;
+  auto result = run_replay(trace, options);
+  CHECK(result.records.at(0).finished);
+  CHECK(result.records.at(1).error == ec::deadline);
+}
+
+TEST_CASE("replay: noise keeps the devices' work, and moves who gets it when") {
+  auto trace = drawn_trace(5, 200);
+  auto exact = small_cluster();
+  auto noisy = exact;
+  noisy.cluster.noise = {0.2, 500'000'000, 50'000};
+  auto a = run_replay(trace, exact);
+  auto b = run_replay(trace, noisy);
+  CHECK(b.problems == std::vector<std::string>{});
+  CHECK(a.prefill_s != b.prefill_s);
+  for (const auto& it : b.records)
+    CHECK(it.finished);
+}
+
+TEST_CASE("replay: factors of noise have a mean of one and the spread that was asked for") {
+  CHECK(log_normal_factors(0).empty());
+  auto factors = log_normal_factors(0.2);
+  auto mean = 0.0;
+  auto logs = 0.0;
+  for (auto factor : factors) {
+    mean += factor / static_cast<double>(factors.size());
+    logs += std::log(factor) * std::log(factor) / static_cast<double>(factors.size());
+  }
+  CHECK(mean == doctest::Approx(1));
+  CHECK(std::sqrt(logs) == doctest::Approx(0.2).epsilon(0.03));
+}
+
+TEST_CASE("replay: the same seed gives the same digest, another one another") {
+  auto first = replay_digest(1);
+  CHECK(first.size() == 64);
+  CHECK(first == replay_digest(1));
+  CHECK(first != replay_digest(2));
+}
+
+TEST_CASE("replay: another process gets the same digest") {
+  auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+  auto* pipe = popen(("'" + program + "' --replay-digest=1").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  char line[128] = {};
+  CHECK(std::fgets(line, sizeof(line), pipe) != nullptr);
+  CHECK(pclose(pipe) == 0);
+  CHECK(std::string{line} == replay_digest(1) + "\n");
+}
+
+TEST_CASE("replay: control messages that are written and read back change nothing") {
+  auto trace = drawn_trace(4, 60);
+  auto fast = small_cluster();
+  auto written = fast;
+  written.cluster.serialize = true;
+  auto a = run_replay(trace, fast);
+  auto b = run_replay(trace, written);
+  CHECK(b.problems == std::vector<std::string>{});
+  for (size_t i = 0; i < trace.size(); ++i) {
+    CHECK(a.records[i].cached_tokens == b.records[i].cached_tokens);
+    CHECK(static_cast<double>(a.records[i].ttft_ns) == doctest::Approx(static_cast<double>(b.records[i].ttft_ns)).epsilon(0.01));
+  }
+}
+
+TEST_CASE("replay: the first thousand requests of the conversation trace") {
+  auto path = testing::shared("data/traces/conversation_trace.jsonl");
+  if (!path)
+    return testing::skip("the public conversation trace is not beside the checkout");
+  auto trace = read_trace_file(path->string());
+  trace.resize(1'000);
+  replay_options options;
+  options.cluster.policy = "least-seconds";
+  auto result = run_replay(trace, options);
+  CHECK(result.problems == std::vector<std::string>{});
+  auto sum = summarize(result.records, {});
+  CHECK(sum.finished == 1'000);
+  CHECK(sum.input_tokens == 13'732'944);
+  CHECK(sum.ttft_ns.mean / 1e9 == doctest::Approx(2.3).epsilon(0.2));
+}
