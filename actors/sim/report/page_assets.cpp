@@ -41,6 +41,7 @@ svg .none{font-style:italic}
 .grid{stroke:var(--rule);fill:none}
 .mark{stroke:var(--soft);stroke-dasharray:2 3;fill:none}
 .line{fill:none;stroke-width:1.9;stroke-linejoin:round;stroke-linecap:round}
+.bar{stroke-width:1.2;stroke-dasharray:none}
 .d1{stroke-dasharray:7 4}
 .d2{stroke-dasharray:1.5 4}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.c6{stroke:var(--c6)}
