@@ -53,7 +53,7 @@ svg .none{font-style:italic}
 .legend button[aria-pressed=false]{opacity:.45;text-decoration:line-through}
 .key{width:26px;height:8px;flex:none;overflow:visible}
 .key path{fill:none;stroke-width:3}
-.keys{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
+.keys{margin:2px 0 8px;display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
 .keys span{display:flex;align-items:center;gap:7px}
 .one{max-width:760px}
 .scale{display:flex;align-items:center;gap:6px;font-size:13px;color:var(--soft)}
