@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/core/interfaces.hpp"
+#include "actors/policy/registry.hpp"
 #include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/sim_analyze.hpp"
@@ -113,7 +114,18 @@ int run_sim(const sim_flags& flags) {
   return exit_failure;
 }
 
-int run_chosen(const sim_flags& flags) {
+/// "all" stands for every routing policy of this binary.
+std::vector<std::string> named_policies(const std::vector<std::string>& policies) {
+  if (policies != std::vector<std::string>{"all"})
+    return policies;
+  auto names = std::vector<std::string>{};
+  for (const auto& entry : routing_policies())
+    names.push_back(entry.name);
+  return names;
+}
+
+int run_chosen(sim_flags flags) {
+  flags.policies = named_policies(flags.policies);
   if (!flags.write_trace.empty())
     return run_write_trace(flags.source, flags.write_trace);
   if (!flags.analyze)
@@ -135,7 +147,8 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--rate", flags->source.rate, "drawn requests per second; 0: that of the kind")
     ->check(CLI::Range(0.0, 1e6))
     ->capture_default_str();
-  sub->add_option("--policy", flags->policies, "routing policies to compare")->delimiter(',')->capture_default_str();
+  sub->add_option("--policy", flags->policies, "routing policies to compare; all: every one")
+    ->delimiter(',')->capture_default_str();
   sub->add_option("--route-params", flags->route_params,
                   "parameters of the routing policies, NAME=NUMBER[,..] (perigee policies lists them)");
   sub->add_option("--local-order", flags->local_order, "order of the jobs at a prefill instance: fifo, shortest-first")

@@ -3,6 +3,7 @@
 
 #include "actors/sim/report/html_report.hpp"
 #include "actors/sim/report/timeline.hpp"
+#include "apps/perigee/sim_by_speed.hpp"
 #include "transport/base/status.hpp"
 
 #include <fmt/format.h>
@@ -87,7 +88,9 @@ void sim_pages::write(const sim_plan& plan, const std::vector<sim_row>& rows, co
     records_[i].summary = values(rows[i]);
   }
   if (html_) {
-    auto page = sim::report_page{"perigee sim", facts, columns(), plan.promised.ttft_ns, plan.promised.tbt_ns};
+    auto page = sim::report_page{
+      "perigee sim",       facts, columns(), sections_by_speed(rows, plan.promised), plan.promised.ttft_ns,
+      plan.promised.tbt_ns};
     sim::write_html_report(html_->out, page, records_);
     close(*html_);
   }

@@ -82,6 +82,10 @@ def pages():
     ends = {event["id"]: event["ts"] for event in events if event["ph"] == "f"}
     begins = {event["id"]: event["ts"] for event in events if event["ph"] == "s"}
     check(len(begins) > 100 and all(begins[key] <= ends[key] for key in begins), "arrows go forward")
+    check("By speed" not in html, "one speed is no chart over the speed")
+    run(*flags, "--policy", "all", "--speed", "1,2", "--html", folder / "speeds.html")
+    html = (folder / "speeds.html").read_text()
+    check("By speed" in html and "least-seconds, 2x" in html, "two speeds give charts over the speed")
     check_equal(run(*flags, "--html", folder / "no/such/run.html")[0], 1, "a page that cannot be written")
 
 

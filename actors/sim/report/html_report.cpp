@@ -2,7 +2,6 @@
 #include "actors/sim/report/html_report.hpp"
 
 #include "actors/sim/report/page_assets.hpp"
-#include "actors/sim/report/svg_chart.hpp"
 
 #include <fmt/format.h>
 
@@ -81,10 +80,31 @@ void write_card(std::ostream& out, std::string_view title, std::string_view text
   out << render_chart(what) << "</div>\n";
 }
 
+/// Which line is which, where it cannot be clicked.
+void write_keys(std::ostream& out, std::span<const std::string> names) {
+  out << "<div class=\"keys\">";
+  for (size_t i = 0; i < names.size(); ++i)
+    out << "<span>" << key_of(i, {}) << html_escape(names[i]) << "</span>";
+  out << "</div>";
+}
+
+void write_sections(std::ostream& out, const report_page& page) {
+  for (const auto& section : page.sections) {
+    out << "<h2>" << html_escape(section.title) << "</h2>";
+    if (!section.text.empty())
+      out << "<p>" << html_escape(section.text) << "</p>";
+    write_keys(out, section.names);
+    out << "<div class=\"cards\">\n";
+    for (const auto& what : section.charts)
+      write_card(out, what.title, {}, what);
+    out << "</div>\n";
+  }
+}
+
 std::vector<chart_line> lines_of(std::span<const run_record> runs, auto&& points) {
   auto lines = std::vector<chart_line>{};
   for (size_t i = 0; i < runs.size(); ++i)
-    lines.push_back({runs[i].name, i, points(runs[i]), false});
+    lines.push_back({runs[i].name, i, points(runs[i]), false, {}});
   return lines;
 }
 
@@ -94,7 +114,7 @@ void write_distribution(std::ostream& out, std::span<const run_record> runs, uin
   what.title = title;
   what.lines =
     lines_of(runs, [&](const run_record& run) { return distribution_curve(run.requests, value, curve_points_max); });
-  what.x = log_axis(fmt::format("{} (logarithmic)", title), quantity::seconds, what.lines);
+  what.x = log_axis(fmt::format("{} (logarithmic)", title), quantity::seconds, x_values(what.lines));
   what.y = {"share of all requests", quantity::share, false, 0, 1};
   what.marked_x = static_cast<double>(slo_ns) / 1e9;
   what.marked_name = slo_ns == 0 ? "" : fmt::format("SLO {}", format_quantity(what.marked_x, quantity::seconds));
@@ -185,16 +205,18 @@ void write_replicas(std::ostream& out, const run_record& run, double end_s) {
       points.emplace_back(static_cast<double>(block.replicas[i].first) / 1e9, block.replicas[i].second);
     if (!points.empty())
       points.emplace_back(end_s, block.replicas.back().second);
-    lines.push_back({block.name, lines.size(), std::move(points), true});
+    lines.push_back({block.name, lines.size(), std::move(points), true, {}});
   }
   if (lines.empty())
     return;
   auto what = chart{"copies of the most used blocks", time_axis(end_s), {}, std::move(lines), 0, {}};
   what.y = value_axis("copies in the cluster", quantity::count, what.lines, 1);
-  out << "<p>caches that hold each of the most used blocks</p><div class=\"keys\">";
+  out << "<p>caches that hold each of the most used blocks</p>";
+  auto names = std::vector<std::string>{};
   for (const auto& line : what.lines)
-    out << "<span>" << key_of(line.style, {}) << html_escape(line.name) << "</span>";
-  out << "</div><div class=\"one\">" << render_chart(what) << "</div>";
+    names.push_back(line.name);
+  write_keys(out, names);
+  out << "<div class=\"one\">" << render_chart(what) << "</div>";
 }
 
 void write_instances(std::ostream& out, std::span<const run_record> runs, const time_grid& grid) {
@@ -230,6 +252,7 @@ void write_html_report(std::ostream& out, const report_page& page, std::span<con
   begin_page(out, page);
   out << "<h2>Runs</h2>\n";
   write_table(out, page, runs);
+  write_sections(out, page);
   auto charted = runs.first(std::min(runs.size(), charted_runs_max));
   if (charted.size() < runs.size())
     out << fmt::format("<p>The charts show the first {} of {} runs.</p>\n", charted.size(), runs.size());

@@ -41,6 +41,7 @@ svg .none{font-style:italic}
 .grid{stroke:var(--rule);fill:none}
 .mark{stroke:var(--soft);stroke-dasharray:2 3;fill:none}
 .line{fill:none;stroke-width:1.9;stroke-linejoin:round;stroke-linecap:round}
+.bar{stroke-width:1.2;stroke-dasharray:none}
 .d1{stroke-dasharray:7 4}
 .d2{stroke-dasharray:1.5 4}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.c6{stroke:var(--c6)}
@@ -52,7 +53,7 @@ svg .none{font-style:italic}
 .legend button[aria-pressed=false]{opacity:.45;text-decoration:line-through}
 .key{width:26px;height:8px;flex:none;overflow:visible}
 .key path{fill:none;stroke-width:3}
-.keys{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
+.keys{margin:2px 0 8px;display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
 .keys span{display:flex;align-items:center;gap:7px}
 .one{max-width:760px}
 .scale{display:flex;align-items:center;gap:6px;font-size:13px;color:var(--soft)}

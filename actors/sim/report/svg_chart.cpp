@@ -139,6 +139,9 @@ void add_line(std::string& out, const chart& what, const chart_line& line) {
   }
   out += fmt::format("<g class=\"line r{} {}\" data-key=\"{}\" data-name=\"{}\">", line.style, line_classes(line.style),
                      line.style, html_escape(line.name));
+  for (size_t i = 0; i < line.intervals.size() && i < line.points.size(); ++i)
+    out += fmt::format("<path class=\"bar\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>", x_of(what, line.points[i].first),
+                       y_of(what, line.intervals[i].first), y_of(what, line.intervals[i].second));
   if (!path.empty())
     out += fmt::format("<path class=\"curve\" d=\"{}\"/>", path);
   out += "</g>";
@@ -218,16 +221,31 @@ chart_axis value_axis(std::string title, quantity unit, const std::vector<chart_
   return {std::move(title), unit, false, 0, high * 1.03};
 }
 
-chart_axis log_axis(std::string title, quantity unit, const std::vector<chart_line>& lines) {
+std::vector<double> x_values(const std::vector<chart_line>& lines) {
+  auto result = std::vector<double>{};
+  for (const auto& line : lines)
+    for (auto [x, y] : line.points)
+      result.push_back(x);
+  return result;
+}
+
+std::vector<double> y_values(const std::vector<chart_line>& lines) {
+  auto result = std::vector<double>{};
+  for (const auto& line : lines)
+    for (auto [x, y] : line.points)
+      result.push_back(y);
+  return result;
+}
+
+chart_axis log_axis(std::string title, quantity unit, std::span<const double> values) {
   auto low = 0.0;
   auto high = 0.0;
-  for (const auto& line : lines)
-    for (auto [x, y] : line.points) {
-      if (x <= 0)
-        continue;
-      low = low == 0 ? x : std::min(low, x);
-      high = std::max(high, x);
-    }
+  for (auto value : values) {
+    if (value <= 0)
+      continue;
+    low = low == 0 ? value : std::min(low, value);
+    high = std::max(high, value);
+  }
   if (low == 0)
     return {std::move(title), unit, true, 0.1, 10};
   auto from = std::floor(std::log10(low) + 1e-9);

@@ -3,6 +3,7 @@
 
 #include "actors/sim/report/run_series.hpp"
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,7 @@ struct chart_line {
   size_t style = 0;
   curve points;       ///< x rising
   bool steps = false; ///< a value holds until the next point
+  curve intervals;    ///< for each point, the ends of an interval around its y; may be empty
 };
 
 struct chart {
@@ -67,8 +69,12 @@ chart_axis time_axis(double end_s);
 /// above 0.
 chart_axis value_axis(std::string title, quantity unit, const std::vector<chart_line>& lines, double high_min);
 
-/// A logarithmic axis around all x of the lines that are above 0, to full powers of ten.
-chart_axis log_axis(std::string title, quantity unit, const std::vector<chart_line>& lines);
+/// A logarithmic axis around all values above 0, to full powers of ten.
+chart_axis log_axis(std::string title, quantity unit, std::span<const double> values);
+
+/// All x, or all y, of some lines.
+std::vector<double> x_values(const std::vector<chart_line>& lines);
+std::vector<double> y_values(const std::vector<chart_line>& lines);
 
 /// A number as a person reads it: "12.3 s", "45 ms", "7 min", "83 %", "1,200".
 std::string format_quantity(double value, quantity unit);

@@ -167,8 +167,8 @@ TEST_CASE("html_report: charts show the first twelve runs, the table all") {
 }
 
 TEST_CASE("svg_chart: axes have round ticks and keep their ends") {
-  auto lines = std::vector<chart_line>{{"a", 0, {{0.02, 3}, {7, 47}}, false}};
-  auto x = log_axis("x", quantity::seconds, lines);
+  auto lines = std::vector<chart_line>{{"a", 0, {{0.02, 3}, {7, 47}}, false, {}}};
+  auto x = log_axis("x", quantity::seconds, x_values(lines));
   CHECK(x.low == doctest::Approx(0.01));
   CHECK(x.high == doctest::Approx(10));
   auto svg = render_chart({"t", x, value_axis("y", quantity::count, lines, 1), lines, 0, {}});
@@ -177,6 +177,28 @@ TEST_CASE("svg_chart: axes have round ticks and keep their ends") {
   CHECK_FALSE(contains(svg, ">50<"));
   CHECK_FALSE(contains(svg, "-0<"));
   CHECK(contains(svg, "data-x=\"0.01,10,1,s\""));
+}
+
+TEST_CASE("svg_chart: a logarithmic axis of one or two decades has ticks at 2 and 5, too") {
+  auto lines = std::vector<chart_line>{{"a", 0, {{1, 0.3}, {2, 80}}, false, {}}};
+  auto few = std::vector<chart_line>{{"a", 0, {{1, 0.3}, {2, 8}}, false, {}}};
+  auto axis = chart_axis{"x", quantity::count, false, 0, 3};
+  CHECK_FALSE(
+    contains(render_chart({"t", axis, log_axis("y", quantity::seconds, y_values(lines)), lines, 0, {}}), ">20 s<"));
+  CHECK(contains(render_chart({"t", axis, log_axis("y", quantity::seconds, y_values(few)), few, 0, {}}), ">5 s<"));
+}
+
+TEST_CASE("html_report: sections stand above the charts of the runs, with their own names and intervals") {
+  auto page = small_page();
+  auto line = chart_line{"policy <a>", 0, {{1, 0.5}, {2, 0.9}}, false, {{0.4, 0.6}, {0.8, 1.0}}};
+  auto what =
+    chart{"effective", {"speed", quantity::count, false, 0, 3}, {"share", quantity::share, false, 0, 1}, {line}, 0, {}};
+  page.sections = {{"By speed", "means", {"policy <a>"}, {what}}};
+  auto html = html_of(page, two_runs());
+  CHECK(nesting_fault(html) == "");
+  CHECK(html.find("By speed") < html.find("Time to first token"));
+  CHECK(count(html, "policy &lt;a&gt;") == 2);
+  CHECK(count(html, "class=\"bar\"") == 2);
 }
 
 TEST_CASE("svg_chart: quantities are written as people read them") {

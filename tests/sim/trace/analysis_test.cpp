@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 using namespace perigee;
@@ -160,6 +161,18 @@ TEST_CASE("statistics: percentiles are of nearest rank") {
   auto one = std::vector{7};
   CHECK(nearest_rank(std::span<const int>{one}, 0) == 7);
   CHECK(distribution_of({}).max == 0);
+}
+
+TEST_CASE("statistics: a mean has the confidence interval of Student's t") {
+  auto four = mean_of(std::vector{1.0, 2.0, 3.0, 4.0}); // standard deviation 1.2910, t 3.182
+  CHECK(four.mean == 2.5);
+  CHECK(four.half_width == doctest::Approx(2.0540).epsilon(1e-4));
+  CHECK(mean_of(std::vector{7.0}).half_width == 0);
+  CHECK(mean_of({}).mean == 0);
+  auto many = std::vector<double>(101);
+  for (size_t i = 0; i < many.size(); ++i)
+    many[i] = i % 2 == 0 ? 1 : -1;
+  CHECK(mean_of(many).half_width == doctest::Approx(1.96 / std::sqrt(100)).epsilon(1e-3));
 }
 
 TEST_CASE("analysis: the known truths of the public conversation trace") {
