@@ -18,9 +18,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-bool go_on(uint32_t) {
-  return true;
-}
+const cpu::transformer::layer_hook hook = [](uint32_t) { return true; };
 
 /// The median of the times that `body` takes, after one call that does not count.
 template <class Body>
@@ -57,49 +55,67 @@ token_id some_token(const model_config& config, uint32_t i) {
   return static_cast<token_id>(random_word(1, 0, i) % config.vocab);
 }
 
-decode_figure decode(const std::shared_ptr<const model>& weights, const bench_options& options, uint32_t batch) {
+decode_figure decode(const std::shared_ptr<const model>& weights, const bench_options& options, uint32_t batch,
+                     uint32_t begin) {
   auto steps = options.decode_steps;
-  auto run = fixture{weights, options, batch, options.decode_context + steps};
+  auto run = fixture{weights, options, batch, begin + steps};
   auto rows = std::vector<cpu::row>(batch);
   auto wanted = std::vector<uint32_t>(batch);
   std::iota(wanted.begin(), wanted.end(), 0u);
   auto choose = sampler{};
   auto greedy = sample_request{};
   greedy.params.temperature = 0;
+  auto count = [&] { return options.allocations ? options.allocations() : 0; };
+  auto allocated = uint64_t{0}; // by the last repetition
   auto seconds = median_seconds(options.repetitions, [&] {
+    auto before = count();
     for (auto i = uint32_t{0}; i < batch; ++i)
-      rows[i] = {some_token(weights->config(), i), options.decode_context, run.slots.data() + i * run.blocks};
+      rows[i] = {some_token(weights->config(), i), begin, run.slots.data() + i * run.blocks};
     for (auto step = uint32_t{0}; step < steps; ++step) {
-      run.pass.forward(rows, wanted, go_on);
+      run.pass.forward(rows, wanted, hook);
       for (auto i = uint32_t{0}; i < batch; ++i) {
         rows[i].token = std::max(0, choose.sample(run.pass.logits(i), greedy));
         ++rows[i].position;
       }
     }
+    allocated = count() - before;
   });
   auto kv_token_bytes = run.layout.block_bytes() / run.layout.block_tokens;
-  auto context = options.decode_context + steps / 2.0;
+  auto context = begin + steps / 2;
   auto bytes = static_cast<double>(weights->packed().bytes()) + batch * context * static_cast<double>(kv_token_bytes);
-  return {batch, batch * steps / seconds, bytes * steps / seconds, 0};
+  const auto& c = weights->config();
+  auto layer = c.q_width() * 2.0 + 2.0 * c.kv_width() + 3.0 * c.ffn;
+  auto flops = 2.0 * batch * c.hidden * (c.layers * layer + c.vocab);
+  return {batch, context, batch * steps / seconds, bytes * steps / seconds, 0, flops * steps / seconds, allocated};
 }
 
 /// Operations of the matrix products of one prefill: every layer for all tokens, but of the last only q, k and v; the
 /// rest of it and the output for the last token.
-double product_flops(const model_config& c, uint32_t tokens) {
+double product_flops(const model_config& c, double tokens) {
   auto qkv = static_cast<double>(c.hidden) * (c.q_width() + 2.0 * c.kv_width());
   auto rest = static_cast<double>(c.hidden) * (c.q_width() + 3.0 * c.ffn);
   auto output = static_cast<double>(c.hidden) * c.vocab;
   return 2 * (tokens * (c.layers * qkv + (c.layers - 1) * rest) + rest + output);
 }
 
-prefill_figure prefill(const std::shared_ptr<const model>& weights, const bench_options& options, uint32_t tokens) {
+/// The whole prompt, then, where `suffix` is less, only its last tokens over the KV of the others.
+std::vector<prefill_figure> prefill(const std::shared_ptr<const model>& weights, const bench_options& options,
+                                    uint32_t tokens) {
   auto run = fixture{weights, options, 1, tokens};
-  auto rows = std::vector<cpu::row>{};
-  for (auto i = uint32_t{0}; i < tokens; ++i)
-    rows.push_back({some_token(weights->config(), i), i, run.slots.data()});
-  auto wanted = tokens - 1;
-  auto seconds = median_seconds(options.repetitions, [&] { run.pass.forward(rows, {&wanted, 1}, go_on); });
-  return {tokens, tokens / seconds, product_flops(weights->config(), tokens) / seconds, 0};
+  auto figures = std::vector<prefill_figure>{};
+  auto measure = [&](uint32_t reused) {
+    auto rows = std::vector<cpu::row>{};
+    for (auto i = reused; i < tokens; ++i)
+      rows.push_back({some_token(weights->config(), i), i, run.slots.data()});
+    auto wanted = tokens - reused - 1;
+    auto seconds = median_seconds(options.repetitions, [&] { run.pass.forward(rows, {&wanted, 1}, hook); });
+    auto computed = static_cast<double>(tokens - reused);
+    figures.push_back({tokens, reused, computed / seconds, product_flops(weights->config(), computed) / seconds, 0});
+  };
+  measure(0);
+  if (options.suffix > 0 && options.suffix < tokens)
+    measure(tokens - options.suffix);
+  return figures;
 }
 
 } // namespace
@@ -109,27 +125,35 @@ bench_result bench_engine(std::shared_ptr<const model> weights, const bench_opti
   auto result = bench_result{};
   result.threads = options.threads;
   result.instruction_set = table.name;
-  result.weight_type = to_string(weights->weights().type);
+  result.weight_type = weights->int8() ? "int8" : to_string(weights->weights().type);
   result.weight_bytes = weights->packed().bytes();
   result.limits = measure_limits(options.threads);
-  auto context = weights->config().context;
-  if (options.decode_context + options.decode_steps <= context)
-    for (auto batch : options.batches) {
-      auto figure = decode(weights, options, batch);
-      figure.read_ratio = figure.bytes_per_second / result.limits.read_bytes_per_second;
-      result.decode.push_back(figure);
-    }
+  auto layout = weights->layout(16);
+  result.kv_token_bytes = layout.block_bytes() / layout.block_tokens;
   auto bf16 = weights->weights().type == dtype::bf16 && result.limits.bf16_flops_per_second > 0;
+  auto flops_limit = bf16 ? result.limits.bf16_flops_per_second : result.limits.f32_flops_per_second;
+  auto fits = [&](uint64_t sequences, uint64_t tokens) {
+    return tokens <= weights->config().context
+           && sequences * layout.blocks_for(static_cast<uint32_t>(tokens)) * layout.block_bytes()
+                <= options.pool_bytes_max;
+  };
+  for (auto context : options.contexts)
+    for (auto batch : options.batches)
+      if (fits(batch, uint64_t{context} + options.decode_steps)) {
+        auto figure = decode(weights, options, batch, context);
+        figure.read_ratio = figure.bytes_per_second / result.limits.read_bytes_per_second;
+        figure.gemm_ratio /= flops_limit;
+        result.decode.push_back(figure);
+      }
   for (auto tokens : options.prompts)
-    if (tokens <= context) {
-      auto figure = prefill(weights, options, tokens);
-      figure.gemm_ratio =
-        figure.flops_per_second / (bf16 ? result.limits.bf16_flops_per_second : result.limits.f32_flops_per_second);
-      result.prefill.push_back(figure);
-    }
+    if (fits(1, tokens))
+      for (auto& figure : prefill(weights, options, tokens)) {
+        figure.gemm_ratio = figure.flops_per_second / flops_limit;
+        result.prefill.push_back(figure);
+      }
   if (result.decode.empty() && result.prefill.empty())
-    throw failure(errc::invalid_argument,
-                  fmt::format("bench: nothing to measure fits the model's context of {} tokens", context));
+    throw failure(errc::invalid_argument, fmt::format("bench: nothing to measure fits the model's context of {} tokens",
+                                                      weights->config().context));
   return result;
 }
 

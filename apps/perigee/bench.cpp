@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "apps/perigee/allocation_counter.hpp"
 #include "apps/perigee/bench_report.hpp"
 #include "apps/perigee/bench_sim.hpp"
 #include "apps/perigee/command.hpp"
+#include "kernels/model/synthetic.hpp"
 
 #include <boost/json/serialize.hpp>
 
@@ -18,6 +20,8 @@ namespace {
 
 struct engine_bench_options {
   std::string model = default_model;
+  std::string preset;
+  std::string weights = "stored";
   kernels::bench_options how;
   bool json = false;
 };
@@ -34,13 +38,17 @@ void print(const boost::json::value& value) {
 }
 
 int run_engine(engine_bench_options options) {
-  if (!std::filesystem::exists(options.model))
+  if (options.preset.empty() && !std::filesystem::exists(options.model))
     throw usage_error(fmt::format("--model: \"{}\" does not exist; name a directory with config.json, *.safetensors "
                                   "and tokenizer.json, or a GGUF file",
                                   options.model));
+  auto precision = kernels::load_options{options.weights == "int8"};
+  options.how.allocations = allocations_of_this_thread;
   if (options.how.threads == 0)
     options.how.threads = std::max(1u, std::thread::hardware_concurrency());
-  auto result = kernels::bench_engine(kernels::model::load(options.model), options.how);
+  auto result = kernels::bench_engine(options.preset.empty() ? kernels::model::load(options.model, precision)
+                                                             : kernels::random_model(options.preset, precision),
+                                      options.how);
   if (options.json)
     print(bench_json(result));
   else
@@ -71,7 +79,14 @@ void add_engine(CLI::App& bench, action& chosen) {
   options->how.threads = 0;
   auto* sub =
     bench.add_subcommand("engine", "Prefill and decode, beside the memory's read bandwidth and the best GEMM rate.");
-  sub->add_option("--model", options->model, "directory of the model")->capture_default_str();
+  auto* model =
+    sub->add_option("--model", options->model, "directory of the model, or GGUF file")->capture_default_str();
+  sub->add_option("--preset", options->preset, "a shape with random weights instead of a model")
+    ->check(CLI::IsMember(kernels::preset_names()))
+    ->excludes(model);
+  sub->add_option("--weights", options->weights, "as they are stored, or rounded to int8")
+    ->check(CLI::IsMember({"stored", "int8"}))
+    ->capture_default_str();
   sub->add_option("--threads", options->how.threads, "compute threads; 0: all cores")
     ->check(CLI::Range(0u, 1024u))
     ->capture_default_str();
@@ -81,12 +96,22 @@ void add_engine(CLI::App& bench, action& chosen) {
   sub->add_option("--batches", options->how.batches, "sequences decoded at once")
     ->delimiter(',')
     ->check(CLI::Range(1u, 1024u));
+  sub->add_option("--contexts", options->how.contexts, "tokens in each sequence when decoding begins")
+    ->delimiter(',')
+    ->check(CLI::Range(1u, 1u << 20));
+  sub
+    ->add_option("--suffix", options->how.suffix,
+                 "prompts are measured again with all but so many tokens cached; 0: not")
+    ->check(CLI::Range(0u, 1u << 20))
+    ->capture_default_str();
   sub->add_option("--prompts", options->how.prompts, "lengths of prompts, in tokens")
     ->delimiter(',')
     ->check(CLI::Range(1u, 1u << 20));
   sub->add_flag("--batch-invariant", options->how.batch_invariant, "kernels whose result does not depend on the batch");
-  sub->add_flag("--json", options->json, "the figures as JSON");
-  sub->footer("Example:\n  perigee bench engine --model /models/llama-3.2-1b --batches 1,8 --prompts 512");
+  sub->add_flag("--json", options->json, "the figures as JSON, with a cost profile fitted to them");
+  sub->footer("Examples:\n"
+              "  perigee bench engine --model /models/llama-3.2-1b --batches 1,8 --prompts 512\n"
+              "  perigee bench engine --preset 1b --weights int8 --contexts 128,2048 --json");
   sub->callback([&chosen, options] { chosen = [options] { return run_engine(*options); }; });
 }
 

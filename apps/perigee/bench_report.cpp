@@ -31,13 +31,14 @@ std::string render_bench(const kernels::bench_result& result) {
     "limits: memory read {:.1f} GB/s (buffer of {:.0f} MB), bf16 GEMM {:.0f} GFLOP/s, f32 GEMM {:.0f} GFLOP/s\n",
     limits.read_bytes_per_second / giga, static_cast<double>(limits.read_buffer_bytes) / 1e6,
     limits.bf16_flops_per_second / giga, limits.f32_flops_per_second / giga);
-  auto decode = text_table{{"DECODE BATCH", "TOKENS/S", "READ GB/S", "OF LIMIT"}};
+  auto decode = text_table{{"DECODE BATCH", "CONTEXT", "TOKENS/S", "READ GB/S", "OF LIMIT", "GEMM", "ALLOCATIONS"}};
   for (const auto& row : result.decode)
-    decode.add({std::to_string(row.batch), fmt::format("{:.1f}", row.tokens_per_second),
-                fmt::format("{:.2f}", row.bytes_per_second / giga), percent(row.read_ratio)});
-  auto prefill = text_table{{"PREFILL TOKENS", "TOKENS/S", "GFLOP/S", "OF LIMIT"}};
+    decode.add({std::to_string(row.batch), std::to_string(row.context), fmt::format("{:.1f}", row.tokens_per_second),
+                fmt::format("{:.2f}", row.bytes_per_second / giga), percent(row.read_ratio), percent(row.gemm_ratio),
+                std::to_string(row.allocations)});
+  auto prefill = text_table{{"PREFILL TOKENS", "CACHED", "TOKENS/S", "GFLOP/S", "OF LIMIT"}};
   for (const auto& row : result.prefill)
-    prefill.add({std::to_string(row.tokens), fmt::format("{:.1f}", row.tokens_per_second),
+    prefill.add({std::to_string(row.tokens), std::to_string(row.reused), fmt::format("{:.1f}", row.tokens_per_second),
                  fmt::format("{:.1f}", row.flops_per_second / giga), percent(row.gemm_ratio)});
   for (const auto& table : {decode, prefill})
     if (!table.empty())
@@ -54,15 +55,20 @@ std::string render_bench(const transport::bench_result& result) {
 }
 
 json::value bench_json(const kernels::bench_result& result) {
+  auto profile = kernels::fit_profile(result);
   auto decode = json::array{};
   for (const auto& row : result.decode)
     decode.push_back({{"batch", row.batch},
+                      {"context", row.context},
+                      {"allocations", row.allocations},
+                      {"gemm_ratio_to_limit", row.gemm_ratio},
                       {"tokens_per_second", row.tokens_per_second},
                       {"read_bytes_per_second", row.bytes_per_second},
                       {"ratio_to_limit", row.read_ratio}});
   auto prefill = json::array{};
   for (const auto& row : result.prefill)
     prefill.push_back({{"tokens", row.tokens},
+                       {"reused", row.reused},
                        {"tokens_per_second", row.tokens_per_second},
                        {"flops_per_second", row.flops_per_second},
                        {"ratio_to_limit", row.gemm_ratio}});
@@ -75,6 +81,16 @@ json::value bench_json(const kernels::bench_result& result) {
             {"read_buffer_bytes", result.limits.read_buffer_bytes},
             {"bf16_flops_per_second", result.limits.bf16_flops_per_second},
             {"f32_flops_per_second", result.limits.f32_flops_per_second}}},
+          {"kv_token_bytes", result.kv_token_bytes},
+          {"profile",
+           {{"prefill_constant", profile.prefill_constant},
+            {"prefill_token", profile.prefill_token},
+            {"prefill_square", profile.prefill_square},
+            {"prefill_reused", profile.prefill_reused},
+            {"step_constant", profile.step_constant},
+            {"step_row", profile.step_row},
+            {"step_context_token", profile.step_context_token},
+            {"kv_bytes_token", profile.kv_bytes_token}}},
           {"decode", decode},
           {"prefill", prefill}};
 }

@@ -24,6 +24,7 @@ namespace json = boost::json;
 
 struct complete_options {
   std::string model = default_model;
+  std::string weights = "stored";
   std::optional<std::string> prompt;
   std::optional<std::string> prompt_file;
   uint32_t max_tokens = 128;
@@ -59,12 +60,12 @@ kernels::completion_options completion_of(const complete_options& options) {
   return out;
 }
 
-std::shared_ptr<const kernels::model> load_model(const std::string& dir) {
+std::shared_ptr<const kernels::model> load_model(const std::string& dir, const std::string& weights) {
   if (!std::filesystem::exists(dir))
     throw usage_error(fmt::format("--model: \"{}\" does not exist; name a directory with config.json, *.safetensors "
                                   "and tokenizer.json, or a GGUF file",
                                   dir));
-  return kernels::model::load(dir);
+  return kernels::model::load(dir, {weights == "int8"});
 }
 
 double rate(size_t tokens, double seconds) {
@@ -90,7 +91,7 @@ int run(const complete_options& options) {
   auto wanted = completion_of(options);
   auto engine_options = kernels::engine_options{};
   engine_options.threads = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  auto engine = kernels::engine{load_model(options.model), engine_options};
+  auto engine = kernels::engine{load_model(options.model, options.weights), engine_options};
   auto print_piece = [](std::string_view piece) {
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
@@ -112,7 +113,10 @@ int run(const complete_options& options) {
 void add_complete(CLI::App& app, action& chosen) {
   auto options = std::make_shared<complete_options>();
   auto* sub = app.add_subcommand("complete", "Completes one prompt with the engine alone: no cluster, no HTTP.");
-  sub->add_option("--model", options->model, "directory of the model")->capture_default_str();
+  sub->add_option("--model", options->model, "directory of the model, or GGUF file")->capture_default_str();
+  sub->add_option("--weights", options->weights, "as they are stored, or rounded to int8")
+    ->check(CLI::IsMember({"stored", "int8"}))
+    ->capture_default_str();
   auto* source = sub->add_option_group("the prompt");
   source->add_option("--prompt", options->prompt, "the text to continue");
   source->add_option("--prompt-file", options->prompt_file, "a file with the text to continue");

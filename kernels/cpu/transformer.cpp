@@ -83,7 +83,8 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
         continue;
       }
       // Behind its K and V, the last layer matters only for rows whose logits are wanted.
-      auto indices = std::vector<uint32_t>{};
+      auto& indices = indices_;
+      indices.clear();
       auto* tail = tail_.data() + wanted_at * config_.hidden;
       for (; wanted_at < wanted.size() && wanted[wanted_at] < first + part.rows.size(); ++wanted_at) {
         auto index = wanted[wanted_at] - first;
@@ -229,7 +230,8 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
               && dot_attention_fits(config_.head_dim, layout_.block_tokens);
   auto rows_max = std::max(1u, (dots ? dot_units_aim : units_aim) / heads_per_kv);
   // Runs of rows that share a sequence, each at most `rows_max` long.
-  auto runs = std::vector<std::pair<uint32_t, uint32_t>>{};
+  auto& runs = runs_;
+  runs.clear();
   for (auto i = 0u; i < indices.size(); ++i)
     if (i == 0 || rows[indices[i]].slots != rows[indices[i - 1]].slots || i - runs.back().first == rows_max)
       runs.emplace_back(i, i + 1);

@@ -87,6 +87,8 @@ private:
   size_t scratch_stride_ = 0;
   activations in_;
   std::vector<uint32_t> everything_; ///< 0, 1, 2, ...
+  std::vector<uint32_t> indices_;    ///< wanted rows of a chunk
+  std::vector<std::pair<uint32_t, uint32_t>> runs_;
 };
 
 } // namespace perigee::kernels::cpu

@@ -39,6 +39,18 @@ model::model(gguf_file file, const load_options& options)
   : options_(options), dir_(file.path()), tokenizer_config_(gguf_tokenizer_config(file)), config_(gguf_config(file)),
     tokens_(gguf_tokenizer(file)), tensors_(std::move(file)), weights_(view_weights(tensors_, config_)) {}
 
+model::model(std::string name, model_config config, tokenizer tokens, std::vector<std::byte> memory,
+             transformer_weights weights, const load_options& options)
+  : options_(options), dir_(std::move(name)), config_(std::move(config)), tokens_(std::move(tokens)),
+    memory_(std::move(memory)), weights_(std::move(weights)) {}
+
+std::shared_ptr<const model> model::of_memory(std::string name, model_config config, tokenizer tokens,
+                                              std::vector<std::byte> memory, transformer_weights weights,
+                                              const load_options& options) {
+  return std::shared_ptr<const model>(
+    new model(std::move(name), std::move(config), std::move(tokens), std::move(memory), std::move(weights), options));
+}
+
 model::~model() = default;
 
 kv_layout model::layout(uint32_t block_tokens) const noexcept {

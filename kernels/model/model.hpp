@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace perigee::kernels {
 
@@ -28,6 +29,10 @@ class model {
 public:
   /// Loads a Hugging Face directory or a GGUF file. Throws `failure` that names the file, and the key or tensor.
   static std::shared_ptr<const model> load(const std::filesystem::path& path, const load_options& options = {});
+  /// A model that has no files: `weights` are views into `memory`. Its fingerprint is of no use to others.
+  static std::shared_ptr<const model> of_memory(std::string name, model_config config, tokenizer tokens,
+                                                std::vector<std::byte> memory, transformer_weights weights,
+                                                const load_options& options);
   ~model();
 
   /// The directory, or the GGUF file.
@@ -68,6 +73,8 @@ public:
 private:
   model(const std::filesystem::path& dir, const load_options& options);
   model(gguf_file file, const load_options& options);
+  model(std::string name, model_config config, tokenizer tokens, std::vector<std::byte> memory,
+        transformer_weights weights, const load_options& options);
 
   load_options options_;
   std::filesystem::path dir_;
@@ -75,6 +82,7 @@ private:
   model_config config_;
   tokenizer tokens_;
   tensor_store tensors_;
+  std::vector<std::byte> memory_;
   transformer_weights weights_;
   mutable std::once_flag digest_once_;
   mutable std::string digest_;

@@ -36,6 +36,8 @@ class tensor_store {
 public:
   /// Throws `failure` (not_found, invalid_argument) naming the file, and the tensor or key.
   explicit tensor_store(const std::filesystem::path& dir);
+  /// Without tensors.
+  tensor_store() = default;
   /// Of a GGUF file. Names without a counterpart stay as they are.
   explicit tensor_store(gguf_file file);
 

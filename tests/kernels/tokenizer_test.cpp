@@ -122,7 +122,8 @@ TEST_CASE("tokenizer: added tokens are cut out longest first, with their spaces 
       {"id": 12, "content": "<l>", "special": true, "lstrip": true, "rstrip": true},
       {"id": 13, "content": "ab", "special": false, "single_word": true},
       {"id": 14, "content": "BB", "special": false, "normalized": true}],
-    "normalizer": {"type": "Replace", "pattern": {"String": "b"}, "content": "B"},
+    "normalizer": {"type": "Sequence", "normalizers": [
+      {"type": "NFC"}, {"type": "Replace", "pattern": {"String": "b"}, "content": "B"}]},
     "post_processor": {"type": "TemplateProcessing",
       "single": [{"SpecialToken": {"id": "<x>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<l>", "type_id": 0}}],
       "special_tokens": {"<x>": {"id": "<x>", "ids": [10]}, "<l>": {"id": "<l>", "ids": [12]}}},
@@ -176,7 +177,7 @@ TEST_CASE("tokenizer: files with unknown steps, missing pieces or doubled ids ar
   contains(with("", R"({"vocab":{"a":0},"merges":[7]})"), "merges: number 0 is 7");
   contains(with("", R"({"vocab":{"a":0},"merges":[],"unk_token":"u"})"), "unk_token");
   contains(with("", R"({"vocab":{"a":0},"merges":[],"end_of_word_suffix":"</w>"})"), "end_of_word_suffix");
-  contains(with(R"("normalizer":{"type":"NFC"},)"), "normalizer: type \"NFC\" is not supported");
+  contains(with(R"("normalizer":{"type":"NFKC"},)"), "normalizer: type \"NFKC\" is not supported");
   contains(with(R"("pre_tokenizer":{"type":"Bert"},)"), "pre_tokenizer: type \"Bert\"");
   contains(with(R"("pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},)"),
            "the pattern \"(a\" is wrong at byte 2");
