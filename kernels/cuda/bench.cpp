@@ -60,8 +60,8 @@ private:
   }
 
   void add(std::string what, double seconds, double rate, std::string unit, double ceiling = 0, std::string name = {}) {
-    figures_.push_back({std::move(what), seconds, rate, std::move(unit), ceiling > 0 ? rate / ceiling : 0,
-                        std::move(name)});
+    figures_.push_back(
+      {std::move(what), seconds, rate, std::move(unit), ceiling > 0 ? rate / ceiling : 0, std::move(name)});
   }
 
   void measure_limits() {
@@ -72,8 +72,9 @@ private:
       auto range = std::vector<copy_range>{{0, 0}};
       auto list = device_array<copy_range>{on_, 1};
       on_.upload(queue::compute, list.data(), range.data(), sizeof(copy_range));
-      auto seconds =
-        time(queue::compute, [&] { copy_ranges(on_, queue::compute, {from.data(), to.data(), list.data(), bytes}, 1); });
+      auto seconds = time(queue::compute, [&] {
+        copy_ranges(on_, queue::compute, {from.data(), to.data(), list.data(), bytes}, 1);
+      });
       limits_.bytes = 2.0 * static_cast<double>(bytes) / seconds;
       add("copy within the device (read + write)", seconds, limits_.bytes, "B/s");
       auto host = device_array<std::byte>{on_, bytes / 4, true};
@@ -124,7 +125,8 @@ private:
 
   void prefill(uint32_t tokens) {
     auto blocks = layout_.blocks_for(tokens);
-    if (!fits(blocks * layout_.block_bytes() + uint64_t{tokens} * (options_.shape.ffn * 6 + options_.shape.hidden * 16)))
+    if (!fits(blocks * layout_.block_bytes()
+              + uint64_t{tokens} * (options_.shape.ffn * 6 + options_.shape.hidden * 16)))
       return;
     auto pool = device_array<std::byte>{on_, blocks * layout_.block_bytes()};
     auto pass = forward{on_, weights_, layout_, pool.data(), {block_tokens, tokens, 1}};
@@ -216,8 +218,9 @@ private:
     auto kv_bytes = static_cast<double>(batch) * context * static_cast<double>(layout_.block_bytes()) / block_tokens;
     auto memory = (static_cast<double>(weights_.bytes()) + kv_bytes) / limits_.bytes;
     auto products = batch * product_flops(1) / limits_.flops;
-    add(fmt::format("decode step, batch {}, {} tokens of context", batch, context), seconds, batch / seconds, "tokens/s",
-        batch / std::max(memory, products), "weights and KV read at the copy's rate, products at the best rate");
+    add(fmt::format("decode step, batch {}, {} tokens of context", batch, context), seconds, batch / seconds,
+        "tokens/s", batch / std::max(memory, products),
+        "weights and KV read at the copy's rate, products at the best rate");
     decode_attention(batch, context, rows, pool, kv_bytes / layout_.layers);
   }
 

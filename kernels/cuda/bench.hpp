@@ -14,8 +14,8 @@ struct figure {
   std::string what;   ///< such as "prefill attention, 8192 tokens"
   double seconds = 0; ///< median
   double rate = 0;
-  std::string unit;   ///< of the rate: "FLOP/s", "B/s" or "tokens/s"
-  double ratio = 0;   ///< of the ceiling; 0 where it is one itself
+  std::string unit; ///< of the rate: "FLOP/s", "B/s" or "tokens/s"
+  double ratio = 0; ///< of the ceiling; 0 where it is one itself
   std::string ceiling;
 };
 

@@ -17,7 +17,8 @@ using namespace perigee::kernels;
 
 namespace {
 
-constexpr auto help = R"(Measures a CUDA device: copies, matrix products, attention, whole prefills and decode steps with
+constexpr auto help =
+  R"(Measures a CUDA device: copies, matrix products, attention, whole prefills and decode steps with
 random weights, each beside the ceiling measured in the same run.
 usage: perigee-cuda-bench [--shape 8b|1b|tiny] [--device N] [--runs N] [--json] [--emulated]
   --emulated   the host in place of a device, in the shape "tiny": shows that the program works, measures nothing

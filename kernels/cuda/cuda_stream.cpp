@@ -71,9 +71,10 @@ const cuda_stream_options& checked(const cuda_stream_options& options) {
 struct device_parts {
   device_parts(std::unique_ptr<cuda::machine> on, const model& weights, const kv_layout& layout,
                const cuda_stream_options& options)
-    : machine(std::move(on)), weights(cuda::upload_weights(*machine, weights,
-                                                           static_cast<uint32_t>(std::min<uint64_t>(
-                                                             uint64_t{options.slots} * options.block_tokens, UINT32_MAX)))),
+    : machine(std::move(on)),
+      weights(cuda::upload_weights(
+        *machine, weights,
+        static_cast<uint32_t>(std::min<uint64_t>(uint64_t{options.slots} * options.block_tokens, UINT32_MAX)))),
       pool(*machine, layout, options.slots),
       pass(*machine, this->weights, layout, pool.device(),
            {options.block_tokens, std::min(options.rows_max, weights.config().context), options.batch_max}),
@@ -98,10 +99,11 @@ class cuda_stream final : public stream {
 public:
   cuda_stream(std::shared_ptr<const model> weights, const cuda_stream_options& options, stream_events& events,
               std::unique_ptr<cuda::machine> device)
-    : options_(checked(options)), layout_(weights->layout(options.block_tokens)),
-      limits_{options.slots, options.block_tokens, weights->config().vocab, weights->config().context},
-      parts_(std::make_unique<device_parts>(std::move(device), *weights, layout_, options)),
-      host_(parts_->pool.host()), events_(events), thread_([this] { loop(); }) {}
+    : options_(checked(options)),
+      layout_(weights->layout(options.block_tokens)), limits_{options.slots, options.block_tokens,
+                                                              weights->config().vocab, weights->config().context},
+      parts_(std::make_unique<device_parts>(std::move(device), *weights, layout_, options)), host_(parts_->pool.host()),
+      events_(events), thread_([this] { loop(); }) {}
 
   ~cuda_stream() override {
     {

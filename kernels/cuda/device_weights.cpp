@@ -18,8 +18,9 @@ constexpr auto load_deadline_ns = uint64_t{600} * 1'000'000'000;
 void check(const model_config& config) {
   auto multiple_of_8 = [](std::string_view name, uint32_t value) {
     if (value == 0 || value % 8 != 0)
-      throw failure(errc::unsupported,
-                    fmt::format("the CUDA backend wants {} in multiples of 8; this model has {}; use the CPU", name, value));
+      throw failure(
+        errc::unsupported,
+        fmt::format("the CUDA backend wants {} in multiples of 8; this model has {}; use the CPU", name, value));
   };
   multiple_of_8("hidden_size", config.hidden);
   multiple_of_8("intermediate_size", config.ffn);
@@ -89,9 +90,10 @@ uint64_t device_weights::bytes() const noexcept {
 device_weights upload_weights(machine& on, const model& from, uint32_t positions) {
   const auto& weights = from.weights();
   if (weights.type != dtype::bf16)
-    throw failure(errc::unsupported, fmt::format("the CUDA backend computes bf16 models; this one is {}; convert it, or "
-                                                 "use the CPU",
-                                                 to_string(weights.type)));
+    throw failure(errc::unsupported,
+                  fmt::format("the CUDA backend computes bf16 models; this one is {}; convert it, or "
+                              "use the CPU",
+                              to_string(weights.type)));
   check(from.config());
   auto result = device_weights{};
   result.config = from.config();
@@ -126,7 +128,8 @@ device_weights random_weights(machine& on, const model_config& config) {
   auto source = std::vector<uint16_t>(size_t{4} << 20);
   for (auto& number : source) {
     state = state * 1664525 + 1013904223;
-    number = f32_to_bf16((static_cast<float>(state >> 8) / (1 << 23) - 1) / std::sqrt(static_cast<float>(config.hidden)));
+    number =
+      f32_to_bf16((static_cast<float>(state >> 8) / (1 << 23) - 1) / std::sqrt(static_cast<float>(config.hidden)));
   }
   auto matrix = [&](size_t count) {
     auto memory = device_array<uint16_t>{on, count};

@@ -35,8 +35,9 @@ struct device_weights {
   uint64_t bytes() const noexcept; ///< of the matrices that one decode step reads
 };
 
-/// Copies the weights from their mapped file to the device. Positions from `positions` on get no angles. Throws `failure`
-/// (unsupported) naming what of the model these kernels do not compute, (exhausted) where the memory does not hold it.
+/// Copies the weights from their mapped file to the device. Positions from `positions` on get no angles. Throws
+/// `failure` (unsupported) naming what of the model these kernels do not compute, (exhausted) where the memory does not
+/// hold it.
 device_weights upload_weights(machine& on, const model& from, uint32_t positions);
 
 /// A model of this shape with random matrices, for benchmarks: no file, no tokenizer.

@@ -10,8 +10,8 @@ namespace perigee::kernels::cuda {
 
 namespace {
 
-/// Matrix products take so many rows at least where there are `rows`, so that few shapes need an algorithm. What the rows
-/// beyond hold does not matter: a row's result depends on no other.
+/// Matrix products take so many rows at least where there are `rows`, so that few shapes need an algorithm. What the
+/// rows beyond hold does not matter: a row's result depends on no other.
 uint32_t rounded_rows(uint32_t rows) {
   auto step = rows <= 64 ? 8u : 64u;
   return (rows + step - 1) / step * step;
@@ -129,9 +129,10 @@ void forward::sample_last(std::span<const sample_request> requests) {
     samples_.add(0, request, config_.vocab);
   stage_samples();
   auto count = static_cast<uint32_t>(requests.size());
-  sample(on_,
-         {logits_.data(), scratch_.data(), device_samples_.data(), device_edits_.data(), sampled_.data(), config_.vocab},
-         count);
+  sample(
+    on_,
+    {logits_.data(), scratch_.data(), device_samples_.data(), device_edits_.data(), sampled_.data(), config_.vocab},
+    count);
   on_.download(queue::compute, sampled_host_.data(), sampled_.data(), count * sizeof(int32_t));
 }
 
@@ -187,9 +188,10 @@ void forward::run_step(const step_shape& shape) {
     rest(layer, 0, shape.rows, shape.splits);
   }
   output(0, shape.rows);
-  sample(on_,
-         {logits_.data(), scratch_.data(), device_samples_.data(), device_edits_.data(), sampled_.data(), config_.vocab},
-         shape.rows);
+  sample(
+    on_,
+    {logits_.data(), scratch_.data(), device_samples_.data(), device_edits_.data(), sampled_.data(), config_.vocab},
+    shape.rows);
   on_.download(queue::compute, sampled_host_.data(), sampled_.data(), shape.rows * sizeof(int32_t));
 }
 

@@ -18,9 +18,9 @@ struct forward_options {
   uint32_t batch_max = 256; ///< of one decode step, and samples of one prefill
 };
 
-/// The forward pass of a Llama-family model over a paged pool in device memory: submits kernels to the compute queue and
-/// returns. Numbers between layers are f32, activations bf16. Used by one thread at a time; one prefill or step at a
-/// time, and its end is waited for before the next begins.
+/// The forward pass of a Llama-family model over a paged pool in device memory: submits kernels to the compute queue
+/// and returns. Numbers between layers are f32, activations bf16. Used by one thread at a time; one prefill or step at
+/// a time, and its end is waited for before the next begins.
 class forward {
 public:
   /// `weights` and `pool` (in device memory) outlive the object. Throws `failure` (exhausted).

@@ -17,8 +17,9 @@ void wait_for(machine& on, machine::event what, uint64_t deadline_ns) {
   while (!on.done(what)) {
     auto waited = steady_clock::now() - begin;
     if (waited > nanoseconds{deadline_ns})
-      throw failure(errc::timed_out, fmt::format("{}: no answer after {:.1f} s; allowed: {:.1f} s", on.name(),
-                                                 duration<double>{waited}.count(), static_cast<double>(deadline_ns) / 1e9));
+      throw failure(errc::timed_out,
+                    fmt::format("{}: no answer after {:.1f} s; allowed: {:.1f} s", on.name(),
+                                duration<double>{waited}.count(), static_cast<double>(deadline_ns) / 1e9));
     if (waited < spin)
       std::this_thread::yield();
     else
