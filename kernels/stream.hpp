@@ -99,6 +99,10 @@ public:
   /// The working pool: `slots()` blocks laid out as `layout()` says. Owned by the stream.
   virtual std::span<std::byte> pool() = 0;
   virtual uint32_t slots() const = 0;
+  /// Tells that the caller wrote these slots through `pool()`; items submitted afterwards see it. Must be called before
+  /// them where the device has memory of its own and `pool()` is a copy (kernels/cuda/cuda_stream.hpp); a stream that
+  /// computes in `pool()` itself has nothing to do.
+  virtual void written(std::vector<uint32_t> /*slots*/) {}
 
   /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (64 items) with
   /// `exhausted`.

@@ -130,8 +130,8 @@ struct attend_args {
 
 /// What one sampled token needs, beside its logits.
 struct sample_row {
-  double word;         ///< random number in [0, 1)
-  float temperature;   ///< 0: greedy
+  double word;       ///< random number in [0, 1)
+  float temperature; ///< 0: greedy
   float top_p;
   uint32_t logits_row; ///< `no_row`: nothing is sampled
   uint32_t top_k;      ///< 0: all

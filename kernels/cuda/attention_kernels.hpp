@@ -8,10 +8,10 @@
 /// softmax), Kwon et al. 2023 (paged KV), Dao et al. 2023 (Flash-Decoding: split contexts).
 namespace perigee::kernels::cuda {
 
-inline constexpr uint32_t kv_tile = 64;     ///< tokens of K and V in shared memory at a time; tiles begin at multiples
-inline constexpr uint32_t kv_stages = 2;    ///< tiles in flight
-inline constexpr uint32_t rows_warps = 4;   ///< of `attend_rows`
-inline constexpr uint32_t warp_units = 16;  ///< units (a query head of a row) of a warp
+inline constexpr uint32_t kv_tile = 64;    ///< tokens of K and V in shared memory at a time; tiles begin at multiples
+inline constexpr uint32_t kv_stages = 2;   ///< tiles in flight
+inline constexpr uint32_t rows_warps = 4;  ///< of `attend_rows`
+inline constexpr uint32_t warp_units = 16; ///< units (a query head of a row) of a warp
 
 /// Elements of padding that keep eight rows of a matrix in different banks.
 inline constexpr uint32_t bank_padding = 8;
@@ -104,11 +104,10 @@ struct attention {
       PERIGEE_UNROLL
       for (auto step = 0u; step < depth_steps; ++step)
         PERIGEE_UNROLL
-        for (auto part = 0u; part < 2; ++part) {
-          auto d = step * 16 + part * 8 + lane() % 4 * 2;
-          query[step][part * 2 + h] =
-            unit[h] < units && d < a.head_dim ? *reinterpret_cast<const uint32_t*>(q + d) : 0;
-        }
+      for (auto part = 0u; part < 2; ++part) {
+        auto d = step * 16 + part * 8 + lane() % 4 * 2;
+        query[step][part * 2 + h] = unit[h] < units && d < a.head_dim ? *reinterpret_cast<const uint32_t*>(q + d) : 0;
+      }
     }
     PERIGEE_UNROLL
     for (auto& part : out)
@@ -116,8 +115,9 @@ struct attention {
         number = 0;
   }
 
-  /// Starts to copy the K and V of positions [at, at + kv_tile) to `tile`: K [HeadMax, k_stride], V [kv_tile, v_stride].
-  /// What lies behind the context or the head is zero: garbage in V would pass through a weight of zero as a NaN.
+  /// Starts to copy the K and V of positions [at, at + kv_tile) to `tile`: K [HeadMax, k_stride], V [kv_tile,
+  /// v_stride]. What lies behind the context or the head is zero: garbage in V would pass through a weight of zero as a
+  /// NaN.
   PERIGEE_DEVICE void load_tile(uint32_t at, uint16_t* tile) {
     auto offset_mask = (1u << a.block_shift) - 1;
     auto block_of = [&](uint32_t p) {
@@ -141,8 +141,8 @@ struct attention {
       auto valid = p < end && d < a.head_dim;
       auto* from = a.layer;
       if (valid)
-        from = block_of(p) + a.v_offset
-               + 2 * (((size_t{kv_head} << a.block_shift) + (p & offset_mask)) * a.head_dim + d);
+        from =
+          block_of(p) + a.v_offset + 2 * (((size_t{kv_head} << a.block_shift) + (p & offset_mask)) * a.head_dim + d);
       copy16_async(v_tile + row * v_stride + d, from, valid);
     }
   }
@@ -160,25 +160,25 @@ struct attention {
     for (auto& part : score)
       for (auto& number : part)
         number = 0;
-PERIGEE_UNROLL
+    PERIGEE_UNROLL
     for (auto step = 0u; step < depth_steps; ++step)
-PERIGEE_UNROLL
-      for (auto pair = 0u; pair < kv_tile / 16; ++pair) {
-        uint32_t k[4];
-        load_matrices_transposed(k, tile + (step * 16 + matrix_row()) * k_stride + pair * 16 + matrix_column());
-        multiply_add(score[2 * pair], query[step], k[0], k[1]);
-        multiply_add(score[2 * pair + 1], query[step], k[2], k[3]);
-      }
+      PERIGEE_UNROLL
+    for (auto pair = 0u; pair < kv_tile / 16; ++pair) {
+      uint32_t k[4];
+      load_matrices_transposed(k, tile + (step * 16 + matrix_row()) * k_stride + pair * 16 + matrix_column());
+      multiply_add(score[2 * pair], query[step], k[0], k[1]);
+      multiply_add(score[2 * pair + 1], query[step], k[2], k[3]);
+    }
     weigh(at, score);
     auto* v_tile = tile + HeadMax * k_stride;
-PERIGEE_UNROLL
+    PERIGEE_UNROLL
     for (auto step = 0u; step < kv_tile / 16; ++step) {
       // Sums of one product lie as the left side of the next wants them.
       uint32_t weight[4] = {pack_bf16(score[2 * step][0], score[2 * step][1]),
                             pack_bf16(score[2 * step][2], score[2 * step][3]),
                             pack_bf16(score[2 * step + 1][0], score[2 * step + 1][1]),
                             pack_bf16(score[2 * step + 1][2], score[2 * step + 1][3])};
-PERIGEE_UNROLL
+      PERIGEE_UNROLL
       for (auto pair = 0u; pair < HeadMax / 16; ++pair) {
         uint32_t v[4];
         load_matrices_transposed(v, v_tile + (step * 16 + matrix_row()) * v_stride + pair * 16 + matrix_column());
@@ -191,43 +191,43 @@ PERIGEE_UNROLL
   /// Scores become weights relative to the highest score so far; sums and outputs follow it.
   PERIGEE_DEVICE void weigh(uint32_t at, float (&score)[kv_tile / 8][4]) {
     constexpr auto log2_e = 1.44269504f;
-PERIGEE_UNROLL
+    PERIGEE_UNROLL
     for (auto h = 0u; h < 2; ++h) {
       auto highest = top[h];
-PERIGEE_UNROLL
+      PERIGEE_UNROLL
       for (auto n = 0u; n < kv_tile / 8; ++n)
-PERIGEE_UNROLL
-        for (auto c = 0u; c < 2; ++c) {
-          auto p = at + n * 8 + lane() % 4 * 2 + c;
-          auto& number = score[n][2 * h + c];
-          auto seen = p <= position[h] && p < end && (a.window == 0 || position[h] < p + a.window);
-          number = seen ? number * (a.scale * log2_e) : lowest_float();
-          highest = larger(highest, number);
-        }
+        PERIGEE_UNROLL
+      for (auto c = 0u; c < 2; ++c) {
+        auto p = at + n * 8 + lane() % 4 * 2 + c;
+        auto& number = score[n][2 * h + c];
+        auto seen = p <= position[h] && p < end && (a.window == 0 || position[h] < p + a.window);
+        number = seen ? number * (a.scale * log2_e) : lowest_float();
+        highest = larger(highest, number);
+      }
       highest = larger(highest, shuffle_xor(highest, 1));
       highest = larger(highest, shuffle_xor(highest, 2));
       auto base = highest == lowest_float() ? 0 : highest; // a row may see nothing of a tile
       auto correction = exponential2(top[h] - base);
       top[h] = highest;
       total[h] *= correction;
-PERIGEE_UNROLL
+      PERIGEE_UNROLL
       for (auto n = 0u; n < HeadMax / 8; ++n) {
         out[n][2 * h] *= correction;
         out[n][2 * h + 1] *= correction;
       }
-PERIGEE_UNROLL
+      PERIGEE_UNROLL
       for (auto n = 0u; n < kv_tile / 8; ++n)
-PERIGEE_UNROLL
-        for (auto c = 0u; c < 2; ++c) {
-          auto& number = score[n][2 * h + c];
-          number = exponential2(number - base);
-          total[h] += number;
-        }
+        PERIGEE_UNROLL
+      for (auto c = 0u; c < 2; ++c) {
+        auto& number = score[n][2 * h + c];
+        number = exponential2(number - base);
+        total[h] += number;
+      }
     }
   }
 
   PERIGEE_DEVICE void finish() {
-PERIGEE_UNROLL
+    PERIGEE_UNROLL
     for (auto h = 0u; h < 2; ++h) {
       total[h] += shuffle_xor(total[h], 1);
       total[h] += shuffle_xor(total[h], 2);
@@ -264,7 +264,7 @@ PERIGEE_UNROLL
 
   template <class Body>
   PERIGEE_DEVICE void each_pair(uint32_t h, Body&& body) const {
-PERIGEE_UNROLL
+    PERIGEE_UNROLL
     for (auto n = 0u; n < HeadMax / 8; ++n) {
       auto d = n * 8 + lane() % 4 * 2;
       if (d < a.head_dim)

@@ -43,8 +43,8 @@ struct functions {
     library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr)
       throw failure(errc::not_found,
-                    fmt::format("{} cannot be loaded ({}); install cuBLAS {} or add its folder to LD_LIBRARY_PATH", name,
-                                dlerror(), CUBLAS_VER_MAJOR));
+                    fmt::format("{} cannot be loaded ({}); install cuBLAS {} or add its folder to LD_LIBRARY_PATH",
+                                name, dlerror(), CUBLAS_VER_MAJOR));
     get(create, "cublasLtCreate");
     get(destroy, "cublasLtDestroy");
     get(desc_create, "cublasLtMatmulDescCreate");
@@ -113,13 +113,13 @@ struct cublas_lt::parts {
           "cublasLtMatmulPreferenceSetAttribute");
     auto best = cublasLtMatmulHeuristicResult_t{};
     auto found = 0;
-    auto code = lt().heuristic(handle, made.operation, made.weights, made.in, made.out, made.out, preference, 1, &best,
-                               &found);
+    auto code =
+      lt().heuristic(handle, made.operation, made.weights, made.in, made.out, made.out, preference, 1, &best, &found);
     lt().preference_destroy(preference);
     check(code, "cublasLtMatmulAlgoGetHeuristic");
     if (found == 0)
-      throw failure(errc::unsupported, fmt::format("cuBLASLt: no algorithm for [{}, {}] x [{}, {}]", args.rows, args.k,
-                                                   args.k, args.n));
+      throw failure(errc::unsupported,
+                    fmt::format("cuBLASLt: no algorithm for [{}, {}] x [{}, {}]", args.rows, args.k, args.k, args.n));
     made.algorithm = best.algo;
     return made;
   }

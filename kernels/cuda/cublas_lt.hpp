@@ -9,8 +9,8 @@
 
 namespace perigee::kernels::cuda {
 
-/// Matrix products through cuBLASLt, which is loaded when the first object is made: a program that has this class starts
-/// on machines without the library. Used by one thread at a time.
+/// Matrix products through cuBLASLt, which is loaded when the first object is made: a program that has this class
+/// starts on machines without the library. Used by one thread at a time.
 class cublas_lt {
 public:
   /// Throws `failure` (not_found) naming the library that cannot be loaded, or (io_error).

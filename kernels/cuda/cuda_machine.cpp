@@ -13,7 +13,6 @@ namespace perigee::kernels::cuda {
 
 namespace {
 
-
 class cuda_machine final : public machine {
 public:
   explicit cuda_machine(uint32_t index) : index_(static_cast<int>(index)) {

@@ -7,8 +7,8 @@
 
 namespace perigee::kernels::cuda {
 
-/// Why no machine can be made here, or an empty text: no toolkit in this build, no driver, no such device, one older than
-/// compute capability 8.0, or no cuBLASLt. Never throws.
+/// Why no machine can be made here, or an empty text: no toolkit in this build, no driver, no such device, one older
+/// than compute capability 8.0, or no cuBLASLt. Never throws.
 std::string why_no_device(uint32_t index = 0);
 
 /// An NVIDIA GPU, by the runtime's number. Its context is made current to the calling thread and to any thread that

@@ -138,8 +138,8 @@ PERIGEE_DEVICE void swiglu(const swiglu_args& a) {
     return value / (1 + exponential(-value)) * from_bf16(u);
   };
   for (auto j = 0u; j < 4; ++j)
-    out.words[j] = pack_bf16(one(gates.words[j] & 0xffff, ups.words[j] & 0xffff),
-                             one(gates.words[j] >> 16, ups.words[j] >> 16));
+    out.words[j] =
+      pack_bf16(one(gates.words[j] & 0xffff, ups.words[j] & 0xffff), one(gates.words[j] >> 16, ups.words[j] >> 16));
   *reinterpret_cast<vector16*>(a.out + row * a.ffn + i) = out;
 }
 

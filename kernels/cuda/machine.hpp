@@ -33,9 +33,9 @@ struct gemm_args {
 };
 
 /// A device as the backend uses it: an NVIDIA GPU (cuda_machine.hpp) or the host in its place
-/// (emulation/emulated_machine.hpp). Used by one thread at a time. Work is asynchronous and runs in order within a queue;
-/// every function throws `failure` (io_error) where the device said no, also for earlier work, and from then on it may
-/// say so for ever.
+/// (emulation/emulated_machine.hpp). Used by one thread at a time. Work is asynchronous and runs in order within a
+/// queue; every function throws `failure` (io_error) where the device said no, also for earlier work, and from then on
+/// it may say so for ever.
 class machine {
 public:
   using event = uint32_t;
@@ -80,7 +80,8 @@ class device_array {
 public:
   device_array() = default;
   device_array(machine& on, size_t count, bool host = false)
-    : machine_(&on), data_(static_cast<T*>(host ? on.allocate_host(count * sizeof(T)) : on.allocate(count * sizeof(T)))),
+    : machine_(&on),
+      data_(static_cast<T*>(host ? on.allocate_host(count * sizeof(T)) : on.allocate(count * sizeof(T)))),
       size_(count) {}
   device_array(device_array&& other) noexcept {
     *this = std::move(other);

@@ -17,7 +17,7 @@ struct sample_shared {
   uint64_t bins[256];
   uint64_t sums[32];
   uint64_t key;
-  uint64_t below; ///< target left within the chosen bins
+  uint64_t below;  ///< target left within the chosen bins
   uint64_t before; ///< sum of the bins above them
 };
 

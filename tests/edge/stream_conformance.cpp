@@ -272,6 +272,24 @@ void earlier_positions_are_read_from_the_pool(stream_world& world) {
   CHECK(b.block(slot) != right);
 }
 
+void what_is_written_from_outside_is_read(stream_world& world) {
+  bench b{world};
+  auto tokens = prompt(world, 2 * b.stream_.layout().block_tokens, 9);
+  auto position = static_cast<uint32_t>(tokens.size());
+  auto token = b.prefill(tokens, 0);
+  b.prefill(prompt(world, position, 10), 20);
+  auto expected = b.decode(token, position, 0, 5);
+  // Another stream's blocks arrive where earlier ones were.
+  for (uint32_t i = 0; i < 2; ++i) {
+    auto from = b.block(i);
+    std::copy(from.begin(), from.end(),
+              b.stream_.pool().begin() + static_cast<std::ptrdiff_t>(b.stream_.layout().offset(20 + i)));
+  }
+  b.stream_.written({20, 21});
+  CHECK(b.decode(token, position, 20, 5) == expected);
+  CHECK(b.block(20) == b.block(0));
+}
+
 void choices_are_sampled_apart(stream_world& world) {
   bench b{world};
   auto tokens = prompt(world, 12, 8);

@@ -61,10 +61,11 @@ public:
     current_ = reverse_ ? static_cast<uint32_t>(states_.size()) - 1 : 0;
     outside_.change_to(*fibers_[current_]);
     if (broken_)
-      throw failure(errc::corrupt,
-                    fmt::format("emulated block {},{},{}: {} of {} threads ended, {} wait at a barrier, and none can go "
-                                "on; every thread must reach each barrier and warp function",
-                                block[0], block[1], block[2], finished_, states_.size(), arrived_));
+      throw failure(
+        errc::corrupt,
+        fmt::format("emulated block {},{},{}: {} of {} threads ended, {} wait at a barrier, and none can go "
+                    "on; every thread must reach each barrier and warp function",
+                    block[0], block[1], block[2], finished_, states_.size(), arrived_));
   }
 
   thread_state& now() {

@@ -97,9 +97,10 @@ public:
     args.block_shift = how_.block_shift;
     args.window = how_.window;
     args.scale = 1 / std::sqrt(static_cast<float>(how_.head_dim));
-    auto start = split ? cuda::attend_split : [](cuda::machine& on, const cuda::attend_args& a, uint32_t n, uint32_t r) {
-      cuda::attend_rows(on, a, n, r);
-    };
+    auto start =
+      split ? cuda::attend_split : [](cuda::machine& on, const cuda::attend_args& a, uint32_t n, uint32_t r) {
+        cuda::attend_rows(on, a, n, r);
+      };
     start(on_, args, static_cast<uint32_t>(sequences_.size()), rows_max);
     return widened(on_host(on_, out));
   }
@@ -170,7 +171,11 @@ TEST_CASE("cuda attention: many rows of ragged sequences, in groups, windows and
   if (device == nullptr)
     return;
   auto seed = uint64_t{10};
-  for (auto& how : {shape{4, 1, 16, 4, 0}, {4, 4, 64, 4, 0}, {6, 2, 72, 4, 50}, {7, 1, 128, 4, 0}, {2, 1, 128, 9, 0},
+  for (auto& how : {shape{4, 1, 16, 4, 0},
+                    {4, 4, 64, 4, 0},
+                    {6, 2, 72, 4, 50},
+                    {7, 1, 128, 4, 0},
+                    {2, 1, 128, 9, 0},
                     {8, 2, 64, 9, 70}})
     for (const auto& all : {std::vector<sequence>{{0, 1}}, {{0, 65}}, {{37, 40}, {0, 3}, {63, 1}, {130, 20}}}) {
       auto one = attention_case{*device, how, all, ++seed};

@@ -53,10 +53,10 @@ TEST_CASE("cuda kernels: the norm adds what a layer gave, keeps the sum, and giv
       auto device_delta = on_device(*device, delta);
       auto device_weight = on_device(*device, weight);
       auto out = on_device(*device, std::vector<uint16_t>(x.size()));
-      cuda::add_norm(*device,
-                     {device_x.data(), with_delta ? device_delta.data() : nullptr, device_weight.data(), out.data(),
-                      1e-5f, hidden},
-                     rows);
+      cuda::add_norm(
+        *device,
+        {device_x.data(), with_delta ? device_delta.data() : nullptr, device_weight.data(), out.data(), 1e-5f, hidden},
+        rows);
       CHECK_EQ(on_host(*device, device_x), expected);
       auto normed = std::vector<float>(x.size());
       for (auto row = 0u; row < rows; ++row)
@@ -105,10 +105,10 @@ TEST_CASE("cuda kernels: ranges are copied to where they belong and nothing else
     auto from = on_device(*device, source);
     auto to = on_device(*device, std::vector<uint8_t>(expected.size(), 0xff));
     auto list = on_device(*device, ranges);
-    cuda::copy_ranges(*device, cuda::queue::compute,
-                      {reinterpret_cast<const std::byte*>(from.data()), reinterpret_cast<std::byte*>(to.data()),
-                       list.data(), bytes},
-                      4);
+    cuda::copy_ranges(
+      *device, cuda::queue::compute,
+      {reinterpret_cast<const std::byte*>(from.data()), reinterpret_cast<std::byte*>(to.data()), list.data(), bytes},
+      4);
     CHECK(on_host(*device, to) == expected);
   }
 }

@@ -101,8 +101,7 @@ TEST_CASE("cuda sampling: what is not a number is never chosen, and nothing wher
   auto logits = std::vector<float>{nan,      -infinity, -3,  nan, // -3 is the only number
                                    nan,      nan,       nan, nan, //
                                    infinity, 1,         2,   3,   //
-                                   -0.0f,    0.0f,      -1,  nan,
-                                   -infinity, -infinity, -infinity, -infinity};
+                                   -0.0f,    0.0f,      -1,  nan, -infinity, -infinity, -infinity, -infinity};
   for (auto temperature : {0.0f, 1.0f})
     for (auto top_k : {0, 1}) {
       auto requests = std::vector<sample_request>(5);

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cuda_stream.hpp"
+
+#include "kernels/cpu/cpu_stream.hpp"
+#include "kernels/cpu/work_check.hpp"
+#include "kernels/cuda/forward.hpp"
+#include "kernels/cuda/pool_copy.hpp"
+#include "kernels/cuda/wait.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <variant>
+
+namespace perigee::kernels {
+
+namespace {
+
+using cuda::queue;
+
+/// Stands in the queue for an item that was not accepted, so that its answer keeps its place.
+struct refused {
+  uint64_t id = 0;
+  status why;
+};
+/// `written`: not answered.
+struct import_slots {
+  uint64_t id = 0;
+  std::vector<uint32_t> slots;
+};
+/// `pool`: not answered, but `flushed_` counts it.
+struct flush {
+  uint64_t id = 0;
+};
+
+struct item {
+  std::variant<prefill_work, decode_work, copy_work, refused, import_slots, flush> work;
+  bool cancelled = false;
+
+  uint64_t id() const {
+    return std::visit([](const auto& w) { return w.id; }, work);
+  }
+  bool internal() const {
+    return std::holds_alternative<import_slots>(work) || std::holds_alternative<flush>(work);
+  }
+};
+
+const cuda_stream_options& checked(const cuda_stream_options& options) {
+  auto require = [](std::string_view name, uint64_t value, bool fine, std::string_view allowed) {
+    if (!fine)
+      throw failure(errc::invalid_argument, fmt::format("stream: {} is {}; allowed: {}", name, value, allowed));
+  };
+  require("slots", options.slots, options.slots >= 1, "at least 1");
+  require("block_tokens", options.block_tokens,
+          std::has_single_bit(options.block_tokens) && options.block_tokens >= 16 && options.block_tokens <= 4096,
+          "a power of two from 16 to 4096 on a CUDA device");
+  require("rows_max", options.rows_max, options.rows_max >= 1, "at least 1");
+  require("batch_max", options.batch_max, options.batch_max >= 1, "at least 1");
+  require("deadline_ns", options.deadline_ns, options.deadline_ns >= 1, "at least 1");
+  return options;
+}
+
+/// Everything that lives on the device, in the order in which it may be made and must be freed.
+struct device_parts {
+  device_parts(std::unique_ptr<cuda::machine> on, const model& weights, const kv_layout& layout,
+               const cuda_stream_options& options)
+    : machine(std::move(on)),
+      weights(cuda::upload_weights(
+        *machine, weights,
+        static_cast<uint32_t>(std::min<uint64_t>(uint64_t{options.slots} * options.block_tokens, UINT32_MAX)))),
+      pool(*machine, layout, options.slots),
+      pass(*machine, this->weights, layout, pool.device(),
+           {options.block_tokens, std::min(options.rows_max, weights.config().context), options.batch_max}),
+      end(machine->make_event()) {}
+
+  std::unique_ptr<cuda::machine> machine;
+  cuda::device_weights weights;
+  cuda::pool_copy pool;
+  cuda::forward pass;
+  cuda::machine::event end;
+};
+
+/// Devices that did not answer. Freeing their memory would wait for them for ever, and they may still write to it.
+void abandon(std::unique_ptr<device_parts> parts) {
+  static auto mutex = std::mutex{};
+  static auto& all = *new std::vector<std::unique_ptr<device_parts>>; // never freed, not even at the program's end
+  auto lock = std::lock_guard{mutex};
+  all.push_back(std::move(parts));
+}
+
+class cuda_stream final : public stream {
+public:
+  cuda_stream(std::shared_ptr<const model> weights, const cuda_stream_options& options, stream_events& events,
+              std::unique_ptr<cuda::machine> device)
+    : options_(checked(options)),
+      layout_(weights->layout(options.block_tokens)), limits_{options.slots, options.block_tokens,
+                                                              weights->config().vocab, weights->config().context},
+      parts_(std::make_unique<device_parts>(std::move(device), *weights, layout_, options)), host_(parts_->pool.host()),
+      events_(events), thread_([this] { loop(); }) {}
+
+  ~cuda_stream() override {
+    {
+      auto lock = std::lock_guard{mutex_};
+      stop_ = true;
+      stop_running_.store(true, std::memory_order_relaxed);
+    }
+    wake_.notify_all();
+    thread_.join();
+    if (dead_.code == errc::timed_out)
+      abandon(std::move(parts_));
+  }
+
+  const kv_layout& layout() const override {
+    return layout_;
+  }
+  std::span<std::byte> pool() override {
+    auto lock = std::unique_lock{mutex_};
+    if (behind_ && !running_ && queue_.empty()) {
+      queue_.push_back({flush{}, false});
+      auto mine = ++flushes_;
+      wake_.notify_all();
+      wake_.wait(lock, [&] { return flushed_ >= mine; });
+    }
+    return host_;
+  }
+  uint32_t slots() const override {
+    return options_.slots;
+  }
+
+  void submit(prefill_work work) override {
+    enqueue(std::move(work));
+  }
+  void submit(decode_work work) override {
+    enqueue(std::move(work));
+  }
+  void submit(copy_work work) override {
+    enqueue(std::move(work));
+  }
+  void written(std::vector<uint32_t> slots) override {
+    std::erase_if(slots, [this](uint32_t slot) { return slot >= options_.slots; });
+    {
+      auto lock = std::lock_guard{mutex_};
+      queue_.push_back({import_slots{0, std::move(slots)}, false});
+    }
+    wake_.notify_all();
+  }
+
+  void cancel(uint64_t id) override {
+    auto lock = std::lock_guard{mutex_};
+    if (running_ && running_id_ == id)
+      stop_running_.store(true, std::memory_order_relaxed);
+    for (auto& waiting : queue_)
+      if (waiting.id() == id)
+        waiting.cancelled = true;
+  }
+
+private:
+  template <class Work>
+  void enqueue(Work work) {
+    auto next = item{};
+    {
+      auto lock = std::lock_guard{mutex_};
+      if (accepted_ >= stream_queue_max) {
+        next.work = refused{work.id,
+                            {errc::exhausted, fmt::format("the stream's queue holds {} items; allowed: {}", accepted_,
+                                                          stream_queue_max)}};
+      } else {
+        ++accepted_;
+        next.work = std::move(work);
+      }
+      queue_.push_back(std::move(next));
+    }
+    wake_.notify_all();
+  }
+
+  void loop() {
+    auto lock = std::unique_lock{mutex_};
+    for (;;) {
+      wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+      if (queue_.empty())
+        return;
+      auto next = std::move(queue_.front());
+      queue_.pop_front();
+      running_ = true;
+      running_id_ = next.id();
+      stop_running_.store((stop_ || next.cancelled) && !next.internal(), std::memory_order_relaxed);
+      auto taken = !next.internal() && !std::holds_alternative<refused>(next.work);
+      lock.unlock();
+      auto result = answer(next);
+      lock.lock();
+      running_ = false;
+      behind_ = parts_->pool.any_behind();
+      if (taken)
+        --accepted_;
+      if (std::holds_alternative<flush>(next.work)) {
+        ++flushed_;
+        wake_.notify_all();
+      }
+      if (next.internal())
+        continue;
+      lock.unlock();
+      events_.work_done(std::move(result));
+      lock.lock();
+    }
+  }
+
+  bool stopping() const {
+    return stop_running_.load(std::memory_order_relaxed);
+  }
+
+  work_result answer(const item& next) {
+    auto result = work_result{};
+    result.id = next.id();
+    if (auto* no = std::get_if<refused>(&next.work)) {
+      result.outcome = no->why;
+      return result;
+    }
+    if (!dead_.ok()) {
+      result.outcome = {dead_.code, "the device is lost: " + dead_.context};
+      return result;
+    }
+    if (stopping()) {
+      result.outcome = {errc::cancelled, "cancelled before it started"};
+      return result;
+    }
+    auto begin = std::chrono::steady_clock::now();
+    try {
+      std::visit([&](const auto& work) { run(work, result); }, next.work);
+    } catch (const failure& error) {
+      result.outcome = {error.code(), error.what()};
+      if (error.code() == errc::timed_out || error.code() == errc::io_error || error.code() == errc::corrupt)
+        dead_ = result.outcome;
+    } catch (const std::exception& error) { // no memory on the host
+      result.outcome = {errc::io_error, error.what()};
+      dead_ = result.outcome; // work may be under way
+    }
+    if (!result.outcome.ok())
+      result.tokens.clear();
+    result.busy_ns = static_cast<uint64_t>(std::chrono::nanoseconds{std::chrono::steady_clock::now() - begin}.count());
+    return result;
+  }
+
+  /// Until the device has done everything and writes nothing more.
+  void drain() {
+    auto& on = *parts_->machine;
+    for (auto where : {queue::compute, queue::copy}) {
+      on.record(where, parts_->end);
+      cuda::wait_for(on, parts_->end, options_.deadline_ns);
+    }
+  }
+
+  void run(const refused&, work_result&) {}
+
+  void run(const import_slots& work, work_result&) {
+    parts_->pool.import_blocks(work.slots);
+    drain(); // the caller may write to the copy again
+  }
+
+  void run(const flush&, work_result&) {
+    parts_->pool.export_behind();
+    drain();
+  }
+
+  void run(const prefill_work& work, work_result& result) {
+    if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
+      return;
+    auto count = static_cast<uint32_t>(work.tokens.size());
+    auto rows_max = std::min(options_.rows_max, limits_.context);
+    for (auto first = uint32_t{0}; first < count && result.outcome.ok(); first += rows_max) {
+      auto tokens = std::span{work.tokens}.subspan(first, std::min(rows_max, count - first));
+      prefill(work, tokens, work.start + first, first + tokens.size() == count, result);
+    }
+  }
+
+  /// One piece of a prefill. Layers are told with the last, when K and V of all pieces are there.
+  void prefill(const prefill_work& work, std::span<const token_id> tokens, uint32_t start, bool last,
+               work_result& result) {
+    auto& pool = parts_->pool;
+    auto& pass = parts_->pass;
+    auto blocks = std::span{work.blocks};
+    pass.begin_prefill(tokens, start, blocks);
+    // The last piece exports what all have written.
+    auto first_block = (last ? work.start : start) / layout_.block_tokens;
+    auto end_block = layout_.blocks_for(start + static_cast<uint32_t>(tokens.size()));
+    if (last)
+      pool.begin_layers(blocks.subspan(first_block, end_block - first_block));
+    auto told = uint32_t{0};
+    auto tell = [&] { // of the oldest layer that is under way; false where somebody wants an end
+      cuda::wait_for(*parts_->machine, pool.layer_exported(told), options_.deadline_ns);
+      if (stopping())
+        return false;
+      events_.layer_done(work.id, told++);
+      return true;
+    };
+    auto on = true;
+    auto wanted = last && !work.samples.empty();
+    for (auto layer = uint32_t{0}; layer < layout_.layers && on; ++layer) {
+      pass.layer_kv(layer);
+      if (last)
+        pool.export_layer(layer);
+      pass.layer_rest(layer, wanted);
+      // One layer ahead: the device has work while this thread waits, and an end is never far.
+      if (last && layer > 0)
+        on = tell();
+      else
+        on = !stopping();
+    }
+    if (on && last)
+      on = tell();
+    if (!on) {
+      drain();
+      result.outcome = {errc::cancelled, "cancelled while it ran"};
+      return;
+    }
+    for (auto at = size_t{0}; wanted && at < work.samples.size(); at += options_.batch_max) {
+      auto part = std::span{work.samples}.subspan(at, std::min<size_t>(options_.batch_max, work.samples.size() - at));
+      pass.sample_last(part);
+      drain();
+      take_tokens(part.size(), result);
+    }
+    drain();
+  }
+
+  void run(const decode_work& work, work_result& result) {
+    if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
+      return;
+    auto& pool = parts_->pool;
+    for (auto at = size_t{0}; at < work.rows.size(); at += options_.batch_max) {
+      auto rows = std::span{work.rows}.subspan(at, std::min<size_t>(options_.batch_max, work.rows.size() - at));
+      parts_->pass.step(rows);
+      auto full = std::vector<uint32_t>{};
+      for (const auto& row : rows) {
+        auto slot = row.blocks[row.position / layout_.block_tokens];
+        if ((row.position + 1) % layout_.block_tokens == 0)
+          full.push_back(slot);
+        else
+          pool.mark(slot);
+      }
+      pool.export_blocks(full);
+      drain();
+      if (stopping()) {
+        result.outcome = {errc::cancelled, "cancelled while it ran"};
+        return;
+      }
+      take_tokens(rows.size(), result);
+    }
+  }
+
+  void run(const copy_work& work, work_result& result) {
+    if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
+      return;
+    parts_->pool.copy_blocks(work.slots);
+    auto slots = std::vector<uint32_t>{};
+    for (auto [from, to] : work.slots)
+      slots.push_back(to);
+    parts_->pool.export_blocks(slots);
+    drain();
+  }
+
+  void take_tokens(size_t count, work_result& result) {
+    for (auto i = size_t{0}; i < count; ++i) {
+      auto token = parts_->pass.tokens()[i];
+      if (token < 0)
+        result.outcome = {errc::corrupt, fmt::format("row {}: no logit is a finite number", result.tokens.size())};
+      result.tokens.push_back(token);
+    }
+  }
+
+  const cuda_stream_options options_;
+  const kv_layout layout_;
+  const cpu::work_limits limits_;
+  std::unique_ptr<device_parts> parts_;
+  const std::span<std::byte> host_;
+  stream_events& events_;
+  status dead_; // why the device is lost; the stream's thread
+
+  std::mutex mutex_; // guards everything below but the atomic
+  std::condition_variable wake_;
+  std::deque<item> queue_;
+  uint32_t accepted_ = 0; // items in the queue or running, without refused and internal ones
+  uint64_t running_id_ = 0;
+  uint64_t flushes_ = 0;
+  uint64_t flushed_ = 0;
+  bool running_ = false;
+  bool behind_ = false; // the copy of some block on the host
+  bool stop_ = false;
+  std::atomic<bool> stop_running_ = false;
+  std::thread thread_;
+};
+
+} // namespace
+
+std::unique_ptr<stream> make_cuda_stream(std::shared_ptr<const model> weights, const cuda_stream_options& options,
+                                         stream_events& events, std::unique_ptr<cuda::machine> device) {
+  return std::make_unique<cuda_stream>(std::move(weights), options, events, std::move(device));
+}
+
+} // namespace perigee::kernels
