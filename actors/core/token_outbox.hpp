@@ -77,7 +77,8 @@ public:
     std::erase_if(streams_, [&](const auto& item) { return item.first.first == id; });
   }
 
-  /// New tokens, one batch per session, sessions in the order of their first tokens; with `retry_ns` also what has been unacknowledged for that long.
+  /// New tokens, one batch per session, sessions in the order of their first tokens; also what has been unacknowledged
+  /// for `retry_ns` (UINT64_MAX: nothing else).
   std::vector<std::pair<address, token_batch>> collect(const address& self, uint64_t now_ns, uint64_t retry_ns) {
     auto batches = std::vector<std::pair<address, token_batch>>{};
     if (!std::exchange(fresh_, false) && retry_ns == UINT64_MAX)
@@ -85,7 +86,7 @@ public:
     for (auto& [key, stream] : streams_) {
       auto unsent = stream.sent < stream.end() || (stream.finish != finish_reason::none && !stream.finish_sent);
       auto unheard = stream.acked < stream.end() || stream.finish != finish_reason::none;
-      auto repeat = unheard && stream.progress_ns + retry_ns <= now_ns;
+      auto repeat = unheard && now_ns - stream.progress_ns >= retry_ns;
       if (!unsent && !repeat)
         continue;
       auto from = repeat ? stream.acked : stream.sent;

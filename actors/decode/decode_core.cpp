@@ -3,6 +3,7 @@
 
 #include "actors/core/marker.hpp"
 
+#include <algorithm>
 #include <cassert>
 
 namespace perigee {
@@ -185,7 +186,9 @@ void decode_core::send_report(uint64_t now_ns) {
 }
 
 bool decode_core::device_lost(uint64_t now_ns) const {
-  return device_broken_ || (step_ && step_since_ns_ + to_ns(options_.times.device) <= now_ns);
+  auto overdue = [&](uint64_t since_ns) { return since_ns + to_ns(options_.times.device) <= now_ns; };
+  return device_broken_ || (step_ && overdue(step_since_ns_))
+         || std::any_of(copies_.begin(), copies_.end(), [&](const auto& item) { return overdue(item.second.since_ns); });
 }
 
 void decode_core::tick(uint64_t now_ns) {

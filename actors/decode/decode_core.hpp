@@ -13,6 +13,7 @@
 #include "actors/core/transfer_messages.hpp"
 #include "actors/decode/decode_attempt.hpp"
 #include "actors/decode/inbound_transfers.hpp"
+#include "actors/decode/refusals.hpp"
 #include "kernels/kv_layout.hpp"
 
 #include <map>
@@ -78,7 +79,7 @@ private:
 
   attempt* find(const ticket& id);
   void try_join(uint64_t now_ns, const ticket& id);
-  void fork(attempt& owner, std::vector<uint32_t> slots);
+  void fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> slots);
   void step(uint64_t now_ns);
   bool has_block(const sequence& at) const;
   bool ensure_block(uint64_t order);
@@ -99,13 +100,18 @@ private:
   std::map<ticket, attempt> attempts_;
   std::map<uint64_t, sequence> sequences_; // by order of joining: the oldest first
   inbound_transfers inbound_;
+  refusals refused_;
   std::map<uint64_t, ticket> fences_;
   std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
   std::optional<uint64_t> step_;            // stream item in flight
   uint64_t step_since_ns_ = 0;
   std::vector<uint64_t> step_rows_;         // orders
   uint64_t step_context_ = 0;
-  std::map<uint64_t, uint64_t> copies_;     // stream items in flight, since
+  struct copying {
+    uint64_t since_ns = 0;
+    std::vector<uint32_t> slots; // read and written: held until it ran
+  };
+  std::map<uint64_t, copying> copies_;      // stream items in flight
   tombstones over_;
   tombstones joined_;
   token_outbox tokens_;

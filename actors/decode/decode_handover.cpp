@@ -30,6 +30,10 @@ void decode_core::on(uint64_t now_ns, reserve request) {
     marker("decode: stale reserve");
     return refuse(ec::stale);
   }
+  if (refused_.covers(request.id, request.revision)) {
+    marker("decode: refused again");
+    return refuse(ec::out_of_blocks);
+  }
   for (auto lower = attempts_.lower_bound({request.id.request, 0});
        lower != attempts_.end() && lower->first < request.id;) {
     auto id = (lower++)->first;
@@ -41,6 +45,7 @@ void decode_core::on(uint64_t now_ns, reserve request) {
   // Every running sequence may need its next block before this one joins.
   if (need == 0 || request.gen.choices.empty() || room < need + sequences_.size() || inbound_.full()) {
     marker("decode: refused");
+    refused_.add(request.id, request.revision);
     return refuse(ec::out_of_blocks);
   }
   auto& fresh = attempts_[request.id];
@@ -92,12 +97,12 @@ void decode_core::try_join(uint64_t now_ns, const ticket& id) {
   for (auto slot : slots)
     pool_.to_live(slot);
   out.to(at.job.from, joined{options_.self, id});
-  fork(at, std::move(slots));
+  fork(now_ns, at, std::move(slots));
   after(now_ns);
 }
 
 /// One sequence per choice: full blocks of the prompt are shared, its partial tail is copied.
-void decode_core::fork(attempt& owner, std::vector<uint32_t> slots) {
+void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> slots) {
   const auto& job = owner.job;
   auto id = job.id;
   auto copies = kernels::copy_work{};
@@ -140,7 +145,12 @@ void decode_core::fork(attempt& owner, std::vector<uint32_t> slots) {
   if (!copies.slots.empty()) {
     marker("decode: forked");
     copies.id = ++numbers_;
-    copies_[copies.id] = 0;
+    auto& held = copies_[copies.id] = {now_ns, {}};
+    for (auto [from, to] : copies.slots)
+      for (auto slot : {from, to}) {
+        pool_.add_ref(slot); // Its sequence may end, and a peer be given the slot to write to, before the copy ran.
+        held.slots.push_back(slot);
+      }
     local.push_back(run_copy{std::move(copies)}); // Runs before the next step, because the stream keeps the order.
   }
   for (auto [order, finish] : ended)

@@ -87,7 +87,10 @@ void decode_core::step(uint64_t now_ns) {
 }
 
 void decode_core::on(uint64_t now_ns, const work_done& answer) {
-  if (copies_.erase(answer.result.id) > 0) {
+  if (auto copy = copies_.find(answer.result.id); copy != copies_.end()) {
+    for (auto slot : copy->second.slots)
+      pool_.drop_ref(slot);
+    copies_.erase(copy);
     device_broken_ |= !answer.result.outcome.ok();
     return after(now_ns);
   }

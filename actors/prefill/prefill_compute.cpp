@@ -44,8 +44,10 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
   if (!next || !next->fetching)
     return;
   next->fetching = false;
-  if (next->at == stage::closing)
-    return finish_if_quiet(now_ns, ticket{next->job.id});
+  if (next->at == stage::closing) {
+    finish_if_quiet(now_ns, ticket{next->job.id});
+    return advance(now_ns);
+  }
   if (next->fetch_remote > 0 && answer.blocks >= next->fetch_remote)
     reporter_.sample(transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens,
                                      now_ns - next->fetch_since_ns});

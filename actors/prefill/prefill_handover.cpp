@@ -48,7 +48,8 @@ void prefill_core::on(uint64_t now_ns, const refused& answer) {
     next->tries = 0;
     return ask_redirect(*next, now_ns);
   }
-  if (next->finished_here || next->decode_side == grant::joined)
+  auto is_repeated = next->decode_side == grant::redirecting;
+  if (is_repeated || next->finished_here || next->decode_side == grant::joined)
     return;
   close(now_ns, *next, ec::peer_lost, true);
 }
@@ -57,6 +58,10 @@ void prefill_core::on(uint64_t now_ns, const redirected& answer) {
   auto* next = find(answer.id);
   if (!next || next->decode_side != grant::redirecting || next->at == stage::closing)
     return;
+  if (answer.term < reporter_.term()) {
+    marker("prefill: redirected by a Conductor of the past");
+    return; // The reigning one is being asked.
+  }
   next->tries = 0;
   if (answer.reason == ec::out_of_blocks)
     return; // What is computed stays computed: asked again at the next retry.
@@ -111,7 +116,7 @@ void prefill_core::on(uint64_t now_ns, const moved& answer) {
   if (!answer.outcome.ok()) {
     if (answer.outcome.code == errc::peer_lost || answer.outcome.code == errc::timed_out)
       next->clean = false;
-    if (next->at != stage::closing && next->decode_side != grant::joined) {
+    if (next->at != stage::closing && next->decode_side != grant::joined && !next->finished_here) {
       marker("prefill: write failed");
       close(now_ns, *next, ec::peer_lost, true);
       return advance(now_ns);

@@ -36,7 +36,10 @@ public:
       if (result.finish == finish_reason::stop && i + 1 == result.tokens.size())
         break; // An end token has no text.
       result.stopped = match(decoder_->push(result.tokens[i]), result);
+      if (result.stopped)
+        result.tokens.resize(i + 1); // How far the instance ran ahead is nobody's business.
     }
+    delivered_ += static_cast<uint32_t>(result.tokens.size());
     if (result.stopped)
       result.finish = finish_reason::stop;
     else if (result.finish == finish_reason::stop || result.finish == finish_reason::length)
@@ -50,6 +53,11 @@ public:
   }
   uint32_t have() const {
     return order_.have();
+  }
+
+  /// Of those, the ones up to the end of the choice.
+  uint32_t delivered() const {
+    return delivered_;
   }
 
   /// Whether the instance is to hear how far the stream has come: it is over, has come a good way, or the instance
@@ -94,6 +102,7 @@ private:
   uint32_t acknowledged_ = 0;
   std::unique_ptr<text_decoder> decoder_;
   stop_matcher stops_;
+  uint32_t delivered_ = 0;
   finish_reason finished_ = finish_reason::none;
 };
 

@@ -207,6 +207,11 @@ void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_n
     open_branch(now_ns, client, {choice});
 }
 
+/// Before the next attempt, when this one failed for a reason that may last.
+uint64_t session_core::backoff_ns(const branch& part) const {
+  return to_ns(options_.times.retry) * std::min(8u, part.attempt + 1);
+}
+
 void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome) {
   withdrawing_[id] = {outcome, now_ns + to_ns(options_.times.retry)};
   if (conductor_)
@@ -223,7 +228,7 @@ bool session_core::unfinished(const branch& part) const {
 // -- the Conductor ----------------------------------------------------------------------------------------------------
 
 void session_core::on(uint64_t now_ns, const conductor_hello& hello) {
-  if (conductor_ && conductor_->incarnation > hello.term)
+  if (is_past(hello.from))
     return;
   auto is_new = conductor_ != hello.from;
   conductor_ = hello.from;
@@ -244,7 +249,14 @@ void session_core::on(uint64_t now_ns, const conductor_hello& hello) {
   }
 }
 
+/// Whether a Conductor is known that reigns after this one.
+bool session_core::is_past(const address& conductor) const {
+  return conductor_ && conductor_->incarnation > conductor.incarnation;
+}
+
 void session_core::on(uint64_t, const accepted& answer) {
+  if (is_past(answer.from))
+    return; // It would end the asking, and who reigns now may not have heard.
   auto at = find(answer.id);
   if (at == branches_.end())
     out.to(answer.from, withdraw{options_.self, answer.id, ec::cancelled});
@@ -261,28 +273,45 @@ void session_core::on(uint64_t now_ns, const placed& answer) {
     return;
   }
   auto& [number, part] = *at;
-  out.to(answer.from, placed_ack{options_.self, answer.id, answer.revision});
-  if (part.at == stage::placed || part.at == stage::running) {
-    if (answer.term == part.place.term && answer.revision > part.place.revision) {
-      part.place.revision = answer.revision;
-      part.place.decode = answer.decode;
-    }
-    return;
+  auto has_place = part.at == stage::placed || part.at == stage::running;
+  if (!has_place && is_past(answer.from)) {
+    marker("session: placement of the past");
+    return; // Who reigns now has been asked, and knows nothing of it.
   }
-  part.place = answer;
-  part.at = stage::placed;
-  send_job(now_ns, number, part);
+  out.to(answer.from, placed_ack{options_.self, answer.id, answer.revision});
+  if (has_place) {
+    if (answer.term != part.place.term || answer.revision <= part.place.revision)
+      return;
+    part.place.revision = answer.revision;
+    part.place.decode = answer.decode;
+  } else {
+    part.place = answer;
+    part.at = stage::placed;
+  }
+  auto needs_prefill = !part.decode_seen;
+  if (is_gone(part.place.decode) || (needs_prefill && is_gone(part.place.prefill))) {
+    marker("session: placed on the dead");
+    start_over(now_ns, number, backoff_ns(part)); // The Conductor may not have heard of it yet.
+  } else if (!has_place) {
+    send_job(now_ns, number, part);
+  }
 }
 
 void session_core::on(uint64_t now_ns, const rejected& answer) {
   auto at = find(answer.id);
-  if (at == branches_.end() || at->second.at == stage::placed || at->second.at == stage::running)
+  if (at == branches_.end() || at->second.at == stage::placed || at->second.at == stage::running
+      || is_past(answer.from))
     return;
   fail(now_ns, at->second.client, answer.reason, answer.detail, answer.retry_after_ns);
 }
 
 void session_core::on(uint64_t, const withdrawn& answer) {
   withdrawing_.erase(answer.id);
+}
+
+bool session_core::is_gone(const address& instance) const {
+  auto at = gone_.find({instance.kind, instance.index});
+  return at != gone_.end() && instance.incarnation <= at->second;
 }
 
 void session_core::on(uint64_t now_ns, const peer_down& news) {
@@ -292,6 +321,8 @@ void session_core::on(uint64_t now_ns, const peer_down& news) {
   }
   if (news.who.kind != role::prefill && news.who.kind != role::decode)
     return;
+  auto& highest = gone_[{news.who.kind, news.who.index}];
+  highest = std::max(highest, news.who.incarnation);
   auto lost = std::vector<uint64_t>{};
   for (const auto& [number, part] : branches_) {
     if (part.at != stage::placed && part.at != stage::running)

@@ -110,6 +110,9 @@ private:
   void finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance);
   void fail(uint64_t now_ns, uint64_t client, ec code, std::string detail, uint64_t retry_after_ns = 0);
   bool unfinished(const branch& part) const;
+  uint64_t backoff_ns(const branch& part) const;
+  bool is_past(const address& conductor) const;
+  bool is_gone(const address& instance) const;
 
   session_options options_;
   std::optional<address> conductor_;
@@ -120,6 +123,7 @@ private:
     uint64_t retry_ns = 0;
   };
   std::map<ticket, withdrawal> withdrawing_;
+  std::map<std::pair<role, uint32_t>, uint64_t> gone_; // highest incarnation known to be dead, by place
   uint64_t numbers_ = 0;
   uint64_t random_;
   uint64_t report_sequence_ = 0;

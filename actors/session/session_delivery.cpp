@@ -25,7 +25,7 @@ void session_core::on(uint64_t now_ns, const job_failed& answer) {
     return fail(now_ns, part.client, ec::deadline, "the deadline passed during prefill");
   if (answer.reason == ec::too_long)
     return fail(now_ns, part.client, ec::too_long, "the request does not fit into a prefill instance's memory");
-  start_over(now_ns, number, to_ns(options_.times.retry) * std::min(8u, part.attempt + 1));
+  start_over(now_ns, number, backoff_ns(part));
 }
 
 void session_core::on(uint64_t now_ns, const token_batch& batch) {
@@ -38,7 +38,10 @@ void session_core::on(uint64_t now_ns, const token_batch& batch) {
       acks.acks.push_back({update.id, update.choice, UINT32_MAX, true});
       continue;
     }
-    at->second.decode_seen |= batch.from.kind == role::decode;
+    if (batch.from.kind == role::decode) {
+      at->second.decode_seen = true;
+      at->second.place.decode = batch.from; // News of a redirection may come later, or never.
+    }
     deliver(now_ns, at, update, acks);
   }
   if (!acks.acks.empty())
@@ -96,7 +99,7 @@ void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool 
     return;
   auto end = client_end{part.client, static_cast<uint32_t>(request.spec.prompt.size()), 0, request.cached.value_or(0)};
   for (const auto& choice : request.choices)
-    end.completion_tokens += choice.have();
+    end.completion_tokens += choice.delivered();
   events.push_back(end);
   requests_.erase(owner);
 }

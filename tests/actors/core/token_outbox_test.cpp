@@ -9,7 +9,7 @@ namespace {
 const auto self = address{role::decode, 0, 0, 1};
 const auto session = address{role::session, 0, 0, 1};
 const auto id = ticket{{1, 1}, 0};
-constexpr auto never = UINT64_MAX / 2;
+constexpr auto never = UINT64_MAX; // As instances say it.
 
 } // namespace
 
@@ -23,6 +23,10 @@ TEST_CASE("token_outbox: tokens go out once, and again only when nobody acknowle
   CHECK(out.collect(self, 5, never).empty());
   out.push(id, 0, 71);
   CHECK_EQ(out.collect(self, 10, never)[0].second.updates[0].tokens, std::vector<token_id>{71});
+  out.open(id, 1, session, 0, 0);
+  out.push(id, 1, 90);
+  CHECK_EQ(out.collect(self, 11, never)[0].second.updates.size(), 1); // Not the other choice's again.
+  out.on({id, 1, 1, true}, 12);
   auto again = out.collect(self, 500, 100);
   CHECK_EQ(again[0].second.updates[0].tokens, std::vector<token_id>{70, 71});
   CHECK_FALSE(out.on({id, 0, 5, false}, 500));
