@@ -13,9 +13,7 @@ constexpr size_t problems_max = 5;
 constexpr uint64_t progress_every = 4096; // instants
 
 uint32_t replicas_of(const replay_cluster& cluster, uint64_t block) {
-  auto key = replay_clients::key_of(block);
-  auto found = cluster.conductor_state().index().lookup({&key, 1});
-  return found.empty() ? 0 : static_cast<uint32_t>(found.front().size());
+  return static_cast<uint32_t>(cluster.conductor_state().index().find(replay_clients::key_of(block)).size());
 }
 
 } // namespace
