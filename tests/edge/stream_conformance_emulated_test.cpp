@@ -18,7 +18,11 @@ public:
     return static_cast<token_id>(model_->config().vocab);
   }
   bool pump(const std::function<bool()>& done) override {
-    return wait_for_stream(done);
+    // A device of fibers on a shared core needs more patience than others.
+    auto patience = 15;
+    while (patience > 0 && !wait_for_stream(done))
+      --patience;
+    return patience > 0;
   }
 
 private:
