@@ -11,7 +11,7 @@ choice_stream stream_with(std::vector<std::string> stops) {
 }
 
 token_update update(uint32_t first, std::vector<token_id> tokens, finish_reason finish = finish_reason::none) {
-  return {ticket_of(1), 0, first, std::move(tokens), finish, 0};
+  return {ticket_of(1), 0, first, token_run(tokens.begin(), tokens.end()), finish, 0};
 }
 
 } // namespace

@@ -89,7 +89,7 @@ struct session_script : core_script<session_core> {
   token_ack tokens(const ticket& id, uint32_t first, std::vector<token_id> list,
                    finish_reason finish = finish_reason::none, uint32_t choice = 0,
                    const address& from = the_decode) {
-    tell(token_batch{from, {{id, choice, first, std::move(list), finish, 4}}});
+    tell(token_batch{from, {{id, choice, first, token_run(list.begin(), list.end()), finish, 4}}});
     auto answers = take_sent<token_acks>();
     if (answers.empty())
       return {};

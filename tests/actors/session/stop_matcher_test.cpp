@@ -65,7 +65,7 @@ TEST_CASE("token_order: tokens come out once and in order, whatever comes twice 
         auto size = 1 + random() % std::min<uint64_t>(4, 30 - i);
         auto update = token_update{};
         update.first = i;
-        update.tokens.assign(all.begin() + i, all.begin() + i + static_cast<ptrdiff_t>(size));
+        update.tokens = token_run(all.begin() + i, all.begin() + i + static_cast<ptrdiff_t>(size));
         if (i + size == 30)
           update.finish = finish_reason::length;
         updates.push_back(update);
