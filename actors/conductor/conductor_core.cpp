@@ -34,6 +34,8 @@ void conductor_core::on(uint64_t now_ns, const submit& request) {
     }
     erase_request(known);
   }
+  if (const auto* placed_before = books_.placement_of(request.id); placed_before && placed_before->cancel_at_ns)
+    return; // A late copy: its session has withdrawn it. A second placement of one ticket could never be closed.
   if (request.id.attempt > 0)
     undo_attempts(now_ns, request.id.request, request.id.attempt - 1, 0);
   auto& fresh = requests_[request.id.request];

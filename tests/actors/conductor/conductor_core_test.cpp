@@ -64,6 +64,17 @@ TEST_CASE("conductor_core: reservations end exactly once, by report, cancel or d
   CHECK(f.core.ledger().placements().empty());
 }
 
+TEST_CASE("conductor_core: a late copy of a request that was withdrawn is not placed a second time") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto id = f.submit(1, 500);
+  f.core.on(f.now, withdraw{f.session, id, ec::cancelled});
+  CHECK_EQ(f.submit(1, 500), id);
+  CHECK_EQ(f.core.ledger().placements().size(), 1);
+  CHECK_EQ(f.core.requests(), 0);
+}
+
 TEST_CASE("conductor_core: a higher attempt undoes the lower one and is placed anew") {
   auto f = fixture{};
   f.up(role::prefill, 0);

@@ -136,6 +136,18 @@ bool process_cluster::becomes_idle() {
   return false;
 }
 
+bool process_cluster::comes_to_hold(uint64_t blocks) {
+  for (auto tries = 0; tries < 200; ++tries) {
+    auto held = uint64_t{0};
+    for (const auto& member : status().members)
+      held += member.blocks;
+    if (held >= blocks)
+      return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  }
+  return false;
+}
+
 cluster_status process_cluster::status() {
   auto self = caf::scoped_actor{system_};
   auto result = cluster_status{};

@@ -55,6 +55,8 @@ public:
 
   /// Waits until no instance holds anything; false if that does not happen within a few seconds.
   bool becomes_idle();
+  /// Waits until the Conductor knows of so many blocks at shards, which hear of them first.
+  bool comes_to_hold(uint64_t blocks);
 
   cluster_status status();
 

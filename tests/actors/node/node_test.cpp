@@ -98,7 +98,7 @@ TEST_CASE("node: generated text is found again by the next turn") {
   auto cluster = process_cluster{model(), {}};
   auto first = process_cluster::greedy(long_prompt(30), 40);
   auto answer = cluster.run({first});
-  CHECK(cluster.becomes_idle());
+  CHECK(cluster.comes_to_hold(4));
   auto second = first;
   second.prompt.insert(second.prompt.end(), answer[0].tokens[0].begin(), answer[0].tokens[0].end());
   second.prompt.push_back(7);

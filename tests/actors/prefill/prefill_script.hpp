@@ -38,6 +38,7 @@ struct prefill_script : core_script<prefill_core> {
     made.tokens.resize(tokens);
     std::iota(made.tokens.begin(), made.tokens.end(), first);
     made.root = root_key("model", "");
+    made.keys = chain_keys(made.root, made.tokens, 4);
     made.gen.sampling.stop_ids = {end_token};
     made.gen.prompt_tokens = tokens;
     made.gen.max_tokens = 100;
