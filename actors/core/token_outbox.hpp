@@ -68,9 +68,8 @@ public:
 
   /// Another instance tells the session about the choices that go on.
   void drop_unfinished(const ticket& id) {
-    std::erase_if(streams_, [&](const auto& item) {
-      return item.first.first == id && item.second.finish == finish_reason::none;
-    });
+    std::erase_if(
+      streams_, [&](const auto& item) { return item.first.first == id && item.second.finish == finish_reason::none; });
   }
 
   void drop(const ticket& id) {
@@ -92,9 +91,12 @@ public:
       auto from = repeat ? stream.acked : stream.sent;
       auto& batch = batch_for(batches, stream.session);
       batch.from = self;
-      batch.updates.push_back({key.first, key.second, from,
+      batch.updates.push_back({key.first,
+                               key.second,
+                               from,
                                {stream.tokens.begin() + (from - stream.acked), stream.tokens.end()},
-                               stream.finish, stream.reused});
+                               stream.finish,
+                               stream.reused});
       stream.sent = stream.end();
       stream.finish_sent = true;
       stream.progress_ns = now_ns;

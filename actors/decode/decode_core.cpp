@@ -188,7 +188,8 @@ void decode_core::send_report(uint64_t now_ns) {
 bool decode_core::device_lost(uint64_t now_ns) const {
   auto overdue = [&](uint64_t since_ns) { return since_ns + to_ns(options_.times.device) <= now_ns; };
   return device_broken_ || (step_ && overdue(step_since_ns_))
-         || std::any_of(copies_.begin(), copies_.end(), [&](const auto& item) { return overdue(item.second.since_ns); });
+         || std::any_of(copies_.begin(), copies_.end(),
+                        [&](const auto& item) { return overdue(item.second.since_ns); });
 }
 
 void decode_core::tick(uint64_t now_ns) {

@@ -103,15 +103,15 @@ private:
   refusals refused_;
   std::map<uint64_t, ticket> fences_;
   std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
-  std::optional<uint64_t> step_;            // stream item in flight
+  std::optional<uint64_t> step_;                         // stream item in flight
   uint64_t step_since_ns_ = 0;
-  std::vector<uint64_t> step_rows_;         // orders
+  std::vector<uint64_t> step_rows_; // orders
   uint64_t step_context_ = 0;
   struct copying {
     uint64_t since_ns = 0;
     std::vector<uint32_t> slots; // read and written: held until it ran
   };
-  std::map<uint64_t, copying> copies_;      // stream items in flight
+  std::map<uint64_t, copying> copies_; // stream items in flight
   tombstones over_;
   tombstones joined_;
   token_outbox tokens_;

@@ -12,8 +12,8 @@
 
 namespace perigee {
 
-/// Which attempts at a prefill instance are about to store which blocks, so that one that needs them can wait instead of
-/// computing them a second time. Attempts are known by their numbers. Constant time a block. Pure.
+/// Which attempts at a prefill instance are about to store which blocks, so that one that needs them can wait instead
+/// of computing them a second time. Attempts are known by their numbers. Constant time a block. Pure.
 class coming_blocks {
 public:
   void add(uint64_t number, const std::vector<block_key>& keys) {
@@ -38,7 +38,8 @@ public:
       return false;
     // Equal keys mean equal prefixes: who stores this block stores all before it.
     auto at = coming_.find(keys[blocks]);
-    return at != coming_.end() && std::any_of(at->second.begin(), at->second.end(), [&](uint64_t other) { return other < number; });
+    return at != coming_.end()
+           && std::any_of(at->second.begin(), at->second.end(), [&](uint64_t other) { return other < number; });
   }
 
 private:

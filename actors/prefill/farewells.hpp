@@ -9,8 +9,8 @@
 
 namespace perigee {
 
-/// Attempts that are gone at a prefill instance, and whose decode instance has not confirmed that yet: it may hold slots
-/// for them. Each is told `quiesced` until it answers or dies.
+/// Attempts that are gone at a prefill instance, and whose decode instance has not confirmed that yet: it may hold
+/// slots for them. Each is told `quiesced` until it answers or dies.
 class farewells {
 public:
   farewells(const address& self, uint64_t retry_ns) : self_(self), retry_ns_(retry_ns) {}

@@ -30,9 +30,9 @@ struct prefill_attempt {
   uint64_t deadline_ns = 0;
   std::vector<block_key> keys;
   std::vector<uint32_t> slots;
-  uint32_t reused = 0;       ///< tokens not computed
-  uint32_t fetched = 0;      ///< blocks that came from shards
-  uint32_t submitted = 0;    ///< tokens whose KV is in the pool or being computed
+  uint32_t reused = 0;    ///< tokens not computed
+  uint32_t fetched = 0;   ///< blocks that came from shards
+  uint32_t submitted = 0; ///< tokens whose KV is in the pool or being computed
   std::vector<token_id> first_tokens;
   bool finished_here = false; ///< every choice ended with its first token
   bool announced = false;     ///< handed_over was sent
@@ -45,7 +45,7 @@ struct prefill_attempt {
   granted where;
   struct write {
     uint32_t block_first = 0;
-    uint32_t block_last = 0; ///< one past
+    uint32_t block_last = 0;       ///< one past
     std::optional<uint32_t> layer; ///< nothing for all layers
   };
   std::vector<write> pending; ///< computed, and not handed to the transport yet

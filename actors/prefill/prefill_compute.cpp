@@ -49,8 +49,8 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
     return advance(now_ns);
   }
   if (next->fetch_remote > 0 && answer.blocks >= next->fetch_remote)
-    reporter_.sample(transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens,
-                                     now_ns - next->fetch_since_ns});
+    reporter_.sample(
+      transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens, now_ns - next->fetch_since_ns});
   auto tokens = static_cast<uint32_t>(next->job.tokens.size());
   next->fetched = answer.blocks;
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
@@ -66,9 +66,7 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
 /// What has begun first, then by the local order; null if nothing can go on.
 prefill_core::attempt* prefill_core::next_to_compute(uint64_t now_ns) {
   auto* best = static_cast<attempt*>(nullptr);
-  auto job = [](const attempt& at) {
-    return local_job{at.number, at.arrived_ns, at.job.tokens.size() - at.submitted};
-  };
+  auto job = [](const attempt& at) { return local_job{at.number, at.arrived_ns, at.job.tokens.size() - at.submitted}; };
   for (const auto& id : queue_) {
     auto& at = attempts_.at(id);
     if (at.at == stage::computing && at.submitted < at.job.tokens.size())
@@ -189,7 +187,8 @@ void prefill_core::offer(attempt& next) {
   if (!options_.keep_generated || first >= last)
     return;
   next.publishing = true;
-  local.push_back(publish{next.publish_id(), {next.keys.begin() + first, next.keys.end()},
+  local.push_back(publish{next.publish_id(),
+                          {next.keys.begin() + first, next.keys.end()},
                           {next.slots.begin() + first, next.slots.begin() + last}});
 }
 

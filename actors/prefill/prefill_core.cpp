@@ -118,8 +118,8 @@ void prefill_core::on(uint64_t now_ns, const cancel& order) {
   for (auto at = attempts_.lower_bound({order.id.request, 0}); at != attempts_.end() && at->first <= order.id;) {
     auto& target = (at++)->second;
     known |= target.job.id == order.id;
-    static constexpr const char* markers[] = {"prefill: cancel queued",    "prefill: cancel fetching",
-                                              "prefill: cancel ready",     "prefill: cancel computing",
+    static constexpr const char* markers[] = {"prefill: cancel queued",   "prefill: cancel fetching",
+                                              "prefill: cancel ready",    "prefill: cancel computing",
                                               "prefill: cancel computed", "prefill: cancel closing"};
     marker(markers[static_cast<size_t>(target.at)]);
     target.cancel_asked_by = order.from;
@@ -249,8 +249,8 @@ void prefill_core::send_report(uint64_t now_ns) {
 
 bool prefill_core::device_lost(uint64_t now_ns) const {
   return device_broken_ || std::any_of(by_work_.begin(), by_work_.end(), [&](const auto& item) {
-    return item.second.since_ns + to_ns(options_.times.device) <= now_ns;
-  });
+           return item.second.since_ns + to_ns(options_.times.device) <= now_ns;
+         });
 }
 
 void prefill_core::tick(uint64_t now_ns) {

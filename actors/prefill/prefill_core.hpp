@@ -29,8 +29,8 @@ struct prefill_options {
   address self;
   timing times;
   kernels::kv_layout layout;
-  uint32_t slots = 0;       ///< of the working pool
-  uint32_t region = 0;      ///< the pool's region of this node's fabric
+  uint32_t slots = 0;                  ///< of the working pool
+  uint32_t region = 0;                 ///< the pool's region of this node's fabric
   std::optional<uint32_t> local_shard; ///< asked for what the plan does not name
   uint32_t chunk_tokens = 512;
   uint32_t queue_max = 1024;
@@ -42,7 +42,8 @@ struct prefill_options {
 /// prefill_core.cpp, prefix and chunks in prefill_compute.cpp, the decode side in prefill_handover.cpp.
 class prefill_core {
 public:
-  using messages = outbox<job_ack, job_failed, reserve, redirect, handed_over, quiesced, cancelled, token_batch, report>;
+  using messages =
+    outbox<job_ack, job_failed, reserve, redirect, handed_over, quiesced, cancelled, token_batch, report>;
   using local_message = std::variant<fetch, publish, cancel_store, move_blocks, cancel_move, run_prefill, cancel_work>;
 
   explicit prefill_core(prefill_options options);
@@ -107,7 +108,7 @@ private:
   prefill_options options_;
   block_pool pool_;
   std::map<ticket, attempt> attempts_;
-  std::deque<ticket> queue_;               // in order of arrival, until computed
+  std::deque<ticket> queue_;      // in order of arrival, until computed
   std::deque<ticket> unadmitted_; // those of the queue that have no slots yet, in order
   coming_blocks coming_;
   std::map<uint64_t, ticket> by_number_;

@@ -48,9 +48,4 @@ inline uint32_t first_to_offer(const std::vector<prefix_segment>& placed, uint32
   return local_shard && std::all_of(placed.begin(), placed.end(), is_local) ? fetched : 0;
 }
 
-/// How many leading blocks two prompts share.
-inline uint32_t common_blocks(const std::vector<block_key>& a, const std::vector<block_key>& b) {
-  return static_cast<uint32_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-}
-
 } // namespace perigee

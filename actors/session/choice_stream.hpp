@@ -19,8 +19,8 @@ public:
   choice_stream(std::unique_ptr<text_decoder> decoder, std::vector<std::string> stops)
     : decoder_(std::move(decoder)), stops_(std::move(stops)) {}
 
-  /// What one update gives the client. `finish` is the update's, or `stop` when a stop string was met. `stopped`: by the
-  /// string alone; the instance does not know.
+  /// What one update gives the client. `finish` is the update's, or `stop` when a stop string was met. `stopped`: by
+  /// the string alone; the instance does not know.
   struct piece {
     std::string text;
     token_run tokens;

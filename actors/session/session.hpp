@@ -35,7 +35,7 @@ private:
   timing times_;
   directory peers_;
   session_core core_;
-  client_texts texts_; // of one edge, while events are being sent
+  client_texts texts_;                             // of one edge, while events are being sent
   std::unordered_map<uint64_t, caf::actor> edges_; // by client number; looked up only
 };
 

@@ -173,9 +173,8 @@ void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_n
   auto& part = branches_.at(number);
   auto& request = requests_.at(part.client);
   ++totals_.resubmitted;
-  std::erase_if(part.choices, [&](uint32_t choice) {
-    return request.choices[choice].finished() != finish_reason::none;
-  });
+  std::erase_if(part.choices,
+                [&](uint32_t choice) { return request.choices[choice].finished() != finish_reason::none; });
   assert(!part.choices.empty());
   for (auto choice : part.choices)
     request.choices[choice].restart();
@@ -220,9 +219,8 @@ void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome
 
 bool session_core::unfinished(const branch& part) const {
   const auto& request = requests_.at(part.client);
-  return std::any_of(part.choices.begin(), part.choices.end(), [&](uint32_t choice) {
-    return request.choices[choice].finished() == finish_reason::none;
-  });
+  return std::any_of(part.choices.begin(), part.choices.end(),
+                     [&](uint32_t choice) { return request.choices[choice].finished() == finish_reason::none; });
 }
 
 // -- the Conductor ----------------------------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ struct session_options {
   uint32_t attempts_max = 64;
 };
 
-/// Owns each request of one gateway from submit to end. A request has one or several *branches*: what the Conductor places
-/// as one. All choices start in one branch, because they share the prompt's prefill; when a branch is lost after its choices
-/// went different ways, each goes on in a branch of its own. Requests, branches and the Conductor stand in
+/// Owns each request of one gateway from submit to end. A request has one or several *branches*: what the Conductor
+/// places as one. All choices start in one branch, because they share the prompt's prefill; when a branch is lost after
+/// its choices went different ways, each goes on in a branch of its own. Requests, branches and the Conductor stand in
 /// session_core.cpp, tokens and how choices end in session_delivery.cpp.
 class session_core {
 public:
@@ -117,7 +117,7 @@ private:
   session_options options_;
   std::optional<address> conductor_;
   std::map<uint64_t, request_state> requests_; // by client number
-  branch_map branches_;                         // by request number
+  branch_map branches_;                        // by request number
   struct withdrawal {
     ec outcome = ec::none;
     uint64_t retry_ns = 0;

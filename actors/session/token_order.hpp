@@ -8,7 +8,8 @@
 
 namespace perigee {
 
-/// Puts the tokens of one choice in order and drops doubles: updates may come twice, late, from two instances, and overlap.
+/// Puts the tokens of one choice in order and drops doubles: updates may come twice, late, from two instances, and
+/// overlap.
 class token_order {
 public:
   /// What became deliverable by one update.

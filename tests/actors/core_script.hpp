@@ -56,7 +56,7 @@ inline moved ended_move(uint64_t id, errc code = errc::none) {
 template <class Core>
 struct core_script {
   template <class... Args>
-    requires std::constructible_from<Core, Args...>
+  requires std::constructible_from<Core, Args...>
   explicit core_script(Args&&... args) : core(std::forward<Args>(args)...) {}
 
   using sent_list = decltype(std::declval<Core&>().out.take());

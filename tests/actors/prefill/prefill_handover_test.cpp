@@ -346,7 +346,7 @@ TEST_CASE("prefill_core: cancel is answered when nothing touches the slots any m
     CHECK_EQ(it.count<cancelled>(), waits ? 1 : 0);
     CHECK_EQ(it.core.attempts(), others);
     CHECK_EQ(it.free_slots(), occupied);
-    CHECK_EQ(it.count<job_failed>(), 0); // Nobody waits for it.
+    CHECK_EQ(it.count<job_failed>(), 0);             // Nobody waits for it.
     it.tell(cancel{the_conductor, 5, ticket_of(1)}); // Repeated.
     CHECK_EQ(it.count<cancelled>(), 1);
     it.tell(it.job(1, 8)); // Late.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/prefill/chunk_plan.hpp"
+#include "actors/prefill/coming_blocks.hpp"
 #include "actors/prefill/farewells.hpp"
 #include "actors/prefill/prefix_plan.hpp"
 #include "tests/actors/core_script.hpp"
@@ -71,11 +72,23 @@ TEST_CASE("prefix_plan: what came from the local shard is not offered again, a c
   CHECK_EQ(first_to_offer({{local_shard, 3}}, 3, std::nullopt), 0);
 }
 
-TEST_CASE("prefix_plan: common blocks are those at the start") {
+TEST_CASE("coming_blocks: only an earlier attempt that stores more than can be fetched now is worth waiting for") {
   auto key = [](uint64_t n) { return block_key{n, n}; };
-  CHECK_EQ(common_blocks({key(1), key(2), key(3)}, {key(1), key(2)}), 2);
-  CHECK_EQ(common_blocks({key(1), key(2)}, {key(4), key(2)}), 0);
-  CHECK_EQ(common_blocks({}, {key(1)}), 0);
+  auto it = coming_blocks{};
+  auto prompt = std::vector{key(1), key(2), key(3)};
+  it.add(5, {key(1), key(2)});
+  CHECK(it.more_than(0, 6, prompt));
+  CHECK(it.more_than(1, 6, prompt));
+  CHECK_FALSE(it.more_than(2, 6, prompt));
+  CHECK_FALSE(it.more_than(0, 5, prompt)); // Itself.
+  CHECK_FALSE(it.more_than(0, 4, prompt));
+  CHECK_FALSE(it.more_than(0, 6, {key(9)}));
+  it.add(4, {key(1)});
+  it.remove(5, {key(1), key(2)});
+  CHECK(it.more_than(0, 6, prompt));
+  CHECK_FALSE(it.more_than(1, 6, prompt));
+  it.remove(4, {key(1)});
+  CHECK_FALSE(it.more_than(0, 6, prompt));
 }
 
 TEST_CASE("farewells: each is repeated until its own decode instance answers or dies") {

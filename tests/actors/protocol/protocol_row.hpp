@@ -48,5 +48,5 @@ bool is_silent(Script& it) {
 /// The test of one row of docs/protocol.md: what repeats the message, what a double does, what follows when it never
 /// comes and when the other side dies.
 #define PROTOCOL_ROW(message)                                                                                          \
-  static const perigee::testing::row_registration DOCTEST_ANONYMOUS(protocol_row_){message};                          \
+  static const perigee::testing::row_registration DOCTEST_ANONYMOUS(protocol_row_){message};                           \
   TEST_CASE("protocol: " message ": is repeated, doubled, missed and bereaved as its row says")

@@ -87,8 +87,7 @@ struct session_script : core_script<session_core> {
 
   /// Tokens `first`, ... of a choice; returns the acknowledgement, an empty one if it waits for more.
   token_ack tokens(const ticket& id, uint32_t first, std::vector<token_id> list,
-                   finish_reason finish = finish_reason::none, uint32_t choice = 0,
-                   const address& from = the_decode) {
+                   finish_reason finish = finish_reason::none, uint32_t choice = 0, const address& from = the_decode) {
     tell(token_batch{from, {{id, choice, first, token_run(list.begin(), list.end()), finish, 4}}});
     auto answers = take_sent<token_acks>();
     if (answers.empty())

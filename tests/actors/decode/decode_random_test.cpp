@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/actors/decode/decode_script.hpp"
+
+#include <functional>
+#include <map>
+#include <random>
+
+using namespace perigee;
+using namespace perigee::testing;
+
+namespace {
+
+/// A decode core whose peers speak over a wire that loses, doubles and reorders, and whose neighbours answer late.
+struct lossy_decode : decode_script {
+  explicit lossy_decode(uint64_t seed) : decode_script(14, 3), random(seed) {
+    tell(conductor_hello{the_conductor, 5});
+  }
+
+  uint64_t below(uint64_t bound) {
+    return random() % bound;
+  }
+
+  /// What its prefill instance knows of an attempt.
+  struct attempt {
+    reserve job;
+    bool wrote = false;
+    bool ended = false; ///< joined, or to be quiesced
+    bool quiet = false; ///< quiesced was acknowledged
+  };
+
+  template <class Message>
+  void post(const Message& message) {
+    wire.push_back([this, message] { tell(message); });
+  }
+
+  void answer(const granted& news) {
+    auto& at = attempts.at(news.id);
+    if (at.wrote || at.ended)
+      return;
+    at.wrote = true;
+    beside.push_back([this, immediate = news.immediate] { tell(arrived{immediate}); });
+    post(announcement(at.job, 1));
+  }
+  void answer(const refused& news) {
+    give_up(news.id);
+  }
+  void answer(const joined& news) {
+    auto& at = attempts.at(news.id);
+    at.quiet = !at.ended || at.quiet;
+    at.ended = true;
+  }
+  void answer(const quiesced_ack& news) {
+    attempts.at(news.id).quiet = true;
+  }
+  void answer(const token_batch& batch) {
+    auto acks = token_acks{the_session, {}};
+    for (const auto& item : batch.updates)
+      acks.acks.push_back({item.id, item.choice, item.first + static_cast<uint32_t>(item.tokens.size()),
+                           item.finish != finish_reason::none || below(30) == 0});
+    post(acks);
+  }
+  template <class Other>
+  void answer(const Other&) {}
+
+  void give_up(const ticket& id) {
+    attempts.at(id).ended = true;
+    say_quiesced(id);
+  }
+  void say_quiesced(const ticket& id) {
+    post(quiesced{the_prefill, id, below(3) > 0});
+  }
+
+  void pump() {
+    for (auto& [to, message] : core.out.take())
+      std::visit([&](const auto& content) { answer(content); }, message);
+    for (auto& item : core.local)
+      if (auto* work = std::get_if<publish>(&item))
+        beside.push_back([this, id = work->id] { tell(published{id, 0}); });
+      else if (auto* fence = std::get_if<fence_node>(&item))
+        beside.push_back([this, id = fence->id] { tell(node_fenced{id}); });
+      else if (auto* copy = std::get_if<run_copy>(&item))
+        device.push_back({copy->work.id, 0});
+      else if (auto* step = std::get_if<run_decode>(&item))
+        device.push_back({step->work.id, step->work.rows.size()});
+    core.local.clear();
+    REQUIRE(core.pool().check());
+  }
+
+  void compute_one() {
+    auto [id, rows] = device.front();
+    device.erase(device.begin());
+    auto tokens = std::vector<token_id>{};
+    for (auto i = size_t{0}; i < rows; ++i)
+      tokens.push_back(below(12) == 0 ? end_token : 600);
+    tell(done(id, std::move(tokens)));
+  }
+
+  void take_from(std::vector<std::function<void()>>& list, bool keep) {
+    auto at = below(list.size());
+    auto action = list[at];
+    if (!keep)
+      list.erase(list.begin() + static_cast<std::ptrdiff_t>(at));
+    action();
+  }
+
+  void start() {
+    auto number = 1 + below(10);
+    auto attempt_number = highest[number] += below(3) == 0;
+    auto made = reservation(number, static_cast<uint32_t>(1 + below(14)), static_cast<uint32_t>(1 + below(3)),
+                            attempt_number, static_cast<token_id>(number * 50));
+    made.deadline_ns = (1 + below(20'000)) * ms;
+    auto [at, fresh] = attempts.try_emplace(made.id);
+    if (fresh)
+      at->second.job = made;
+    post(at->second.job); // Late copies too.
+  }
+
+  void act() {
+    auto number = 1 + below(10);
+    switch (below(10)) {
+    case 0: start(); break;
+    case 1:
+      if (below(4) == 0)
+        post(cancel{the_conductor, 5, ticket_of(number, highest[number])});
+      break;
+    case 2: tick_after(50 * ms); break;
+    case 3:
+      if (!wire.empty())
+        wire.erase(wire.begin() + static_cast<std::ptrdiff_t>(below(wire.size())));
+      break;
+    case 4:
+      if (!wire.empty())
+        take_from(wire, true);
+      break;
+    case 5:
+    case 6:
+      if (!device.empty())
+        compute_one();
+      break;
+    case 7:
+      if (!beside.empty())
+        take_from(beside, false);
+      break;
+    default:
+      if (!wire.empty())
+        take_from(wire, false);
+    }
+    pump();
+  }
+
+  /// Nothing is lost any more, and whatever did not join is given up until that is acknowledged.
+  void settle() {
+    for (auto i = 0; i < 120; ++i) {
+      for (auto& [id, at] : attempts)
+        if (!at.quiet) {
+          at.ended = true;
+          say_quiesced(id);
+        }
+      tick_after(250 * ms);
+      pump();
+      while (!wire.empty() || !beside.empty() || !device.empty()) {
+        if (!wire.empty())
+          take_from(wire, false);
+        if (!beside.empty())
+          take_from(beside, false);
+        if (!device.empty())
+          compute_one();
+        pump();
+      }
+    }
+  }
+
+  std::mt19937_64 random;
+  std::vector<std::function<void()>> wire;
+  std::vector<std::function<void()>> beside;
+  std::vector<std::pair<uint64_t, size_t>> device;
+  std::map<ticket, attempt> attempts;
+  std::map<uint64_t, uint32_t> highest;
+};
+
+} // namespace
+
+TEST_CASE("decode_core: whatever is lost, doubled or late, slots add up, and in the end all are free") {
+  for (auto seed = uint64_t{1}; seed <= seeds(60); ++seed) {
+    CAPTURE(seed);
+    auto it = lossy_decode{seed};
+    for (auto i = 0; i < 800; ++i)
+      it.act();
+    it.settle();
+    CHECK(it.empty());
+    it.forget();
+    it.tick_after(250 * ms);
+    CHECK_EQ(it.count<token_batch>(), 0);
+    CHECK_GT(it.attempts.size(), 5);
+  }
+}
