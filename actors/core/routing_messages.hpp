@@ -85,8 +85,8 @@ struct cancelled {
   ticket id;
 };
 
-/// The decode instance refused (or was lost before it granted): place the decode side again. Initiator: prefill; repeated
-/// until `redirected`, which carries a higher revision, or a cancel.
+/// The decode instance refused: place the decode side again. (One that is lost ends the attempt: the Conductor tells the
+/// session.) Initiator: prefill; repeated until `redirected`, which carries a higher revision or a reason, or a cancel.
 struct redirect {
   address from;
   ticket id;
