@@ -158,16 +158,21 @@ struct token_acks {
 
 // Between an instance and the stream actor beside it. Local.
 
+/// `written`: slots into which transfers wrote and that no earlier item named; a device with memory of its own takes them over
+/// before it runs the item (kernels::stream::written).
 struct run_prefill {
   kernels::prefill_work work;
+  std::vector<uint32_t> written = {};
 };
 
 struct run_decode {
   kernels::decode_work work;
+  std::vector<uint32_t> written = {}; ///< as in run_prefill
 };
 
 struct run_copy {
   kernels::copy_work work;
+  std::vector<uint32_t> written = {}; ///< as in run_prefill
 };
 
 struct cancel_work {
@@ -278,17 +283,17 @@ bool inspect(Inspector& f, token_acks& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, run_prefill& x) {
-  return f.object(x).fields(f.field("work", x.work));
+  return f.object(x).fields(f.field("work", x.work), f.field("written", x.written));
 }
 
 template <class Inspector>
 bool inspect(Inspector& f, run_decode& x) {
-  return f.object(x).fields(f.field("work", x.work));
+  return f.object(x).fields(f.field("work", x.work), f.field("written", x.written));
 }
 
 template <class Inspector>
 bool inspect(Inspector& f, run_copy& x) {
-  return f.object(x).fields(f.field("work", x.work));
+  return f.object(x).fields(f.field("work", x.work), f.field("written", x.written));
 }
 
 template <class Inspector>

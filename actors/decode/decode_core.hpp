@@ -117,6 +117,7 @@ private:
   token_outbox tokens_;
   reporter reporter_;
   bool device_broken_ = false;
+  std::vector<uint32_t> written_; // slots handed over since the last stream item
   uint64_t numbers_ = 0;
   uint64_t orders_ = 0;
 };

@@ -96,6 +96,7 @@ void decode_core::try_join(uint64_t now_ns, const ticket& id) {
   auto slots = std::exchange(at.slots, {});
   for (auto slot : slots)
     pool_.to_live(slot);
+  written_.insert(written_.end(), slots.begin(), slots.end());
   out.to(at.job.from, joined{options_.self, id});
   fork(now_ns, at, std::move(slots));
   after(now_ns);
@@ -151,7 +152,7 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> sl
         pool_.add_ref(slot); // Its sequence may end, and a peer be given the slot to write to, before the copy ran.
         held.slots.push_back(slot);
       }
-    local.push_back(run_copy{std::move(copies)}); // Runs before the next step, because the stream keeps the order.
+    local.push_back(run_copy{std::move(copies), std::exchange(written_, {})}); // Runs before the next step, because the stream keeps the order.
   }
   for (auto [order, finish] : ended)
     end_sequence(order, finish, false);

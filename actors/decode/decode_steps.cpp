@@ -83,7 +83,7 @@ void decode_core::step(uint64_t now_ns) {
   work.id = ++numbers_;
   step_ = work.id;
   step_since_ns_ = now_ns;
-  local.push_back(run_decode{std::move(work)});
+  local.push_back(run_decode{std::move(work), std::exchange(written_, {})});
 }
 
 void decode_core::on(uint64_t now_ns, const work_done& answer) {

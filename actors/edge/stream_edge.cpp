@@ -23,20 +23,22 @@ void stream_forwarder::work_done(kernels::work_result result) {
 stream_edge_state::stream_edge_state(stream_actor::pointer self, std::shared_ptr<device> work)
   : self_(self), device_(std::move(work)) {}
 
-template <class Work>
-void stream_edge_state::submit(Work& work) {
+template <class Item>
+void stream_edge_state::submit(Item& item) {
   if (!client_known_) {
     client_known_ = true;
     device_->events->forward_to(caf::actor_cast<caf::actor_addr>(self_->current_sender()));
   }
-  device_->stream->submit(std::move(work));
+  if (!item.written.empty())
+    device_->stream->written(std::move(item.written));
+  device_->stream->submit(std::move(item.work));
 }
 
 stream_actor::behavior_type stream_edge_state::make_behavior() {
   return {
-    [this](run_decode& item) { submit(item.work); },
-    [this](run_prefill& item) { submit(item.work); },
-    [this](run_copy& item) { submit(item.work); },
+    [this](run_decode& item) { submit(item); },
+    [this](run_prefill& item) { submit(item); },
+    [this](run_copy& item) { submit(item); },
     [this](const cancel_work& item) { device_->stream->cancel(item.id); },
   };
 }

@@ -47,8 +47,8 @@ public:
   stream_actor::behavior_type make_behavior();
 
 private:
-  template <class Work>
-  void submit(Work& work);
+  template <class Item>
+  void submit(Item& item);
 
   stream_actor::pointer self_;
   std::shared_ptr<device> device_;

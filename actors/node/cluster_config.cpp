@@ -2,6 +2,7 @@
 #include "actors/node/cluster_config.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <utility>
 
@@ -39,6 +40,22 @@ std::string cluster_config::served_name() const {
   return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
 }
 
+std::optional<device_choice> parse_device_choice(std::string_view text) {
+  if (text == "auto")
+    return device_choice{};
+  if (text == "cpu")
+    return device_choice{device_choice::kind::cpu};
+  auto result = device_choice{device_choice::kind::cuda};
+  if (text == "cuda")
+    return result;
+  constexpr auto prefix = std::string_view{"cuda:"};
+  if (!text.starts_with(prefix))
+    return std::nullopt;
+  text.remove_prefix(prefix.size());
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result.index);
+  return error == std::errc{} && end == text.data() + text.size() ? std::optional{result} : std::nullopt;
+}
+
 std::string to_string(const config_error& error) {
   return error.path + ": " + error.message;
 }
@@ -71,6 +88,7 @@ cluster_config embedded_config(const cluster_config& cluster) {
   options.kv_memory = 0;
   options.shard_memory = 0;
   auto threads = uint32_t{0};
+  auto device = node_config{}.device;
   auto has_gateway = false;
   for (const auto& node : cluster.nodes) {
     if (node.count(node_role::gateway) > 0 && !std::exchange(has_gateway, true)) {
@@ -80,10 +98,13 @@ cluster_config embedded_config(const cluster_config& cluster) {
     options.kv_memory = std::max(options.kv_memory, node.kv_memory);
     options.shard_memory = std::max(options.shard_memory, node.shard_memory);
     threads = std::max(threads, node.threads);
+    if (node.device != node_config{}.device)
+      device = node.device;
   }
   auto folded = cluster;
   folded.nodes = embedded_config(options).nodes;
   folded.nodes.front().threads = threads;
+  folded.nodes.front().device = device;
   return folded;
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -49,15 +50,28 @@ struct node_config {
   uint64_t kv_memory = uint64_t{256} << 20;    ///< working pool of each instance
   uint64_t shard_memory = uint64_t{256} << 20; ///< pool of each shard
   uint32_t threads = 0;                        ///< compute threads of each instance; 0: the cores shared out evenly
+  std::string device = "auto";                 ///< of its instances; see parse_device_choice
 
   /// How many of `what` run here: 0 without the role.
   uint32_t count(node_role what) const noexcept;
 };
 
+/// Where instances compute.
+struct device_choice {
+  enum class kind : uint8_t { automatic, cpu, cuda };
+  kind what = kind::automatic;
+  uint32_t index = 0; ///< of the CUDA device
+};
+
+/// Of "auto", "cpu", "cuda" or "cuda:N"; nothing for other texts.
+std::optional<device_choice> parse_device_choice(std::string_view text);
+
 /// A whole cluster file as plain values, with defaults filled in.
 struct cluster_config {
   std::string model;      ///< directory of the model, relative to the working directory
   std::string model_name; ///< what clients call it; empty: the last part of `model`
+  std::string weights = "stored"; ///< or "int8": matrices are rounded at load
+  bool batch_invariant = false;   ///< bf16 too gives the same logits in any batch and chunk; CPU instances
   uint32_t block_tokens = 16;
   uint32_t prefill_chunk = 256; ///< tokens of a prompt computed at a time
   uint32_t max_batch = 16;      ///< sequences in one decode step
@@ -127,7 +141,7 @@ struct embedded_options {
 cluster_config embedded_config(const embedded_options& options);
 
 /// The same cluster folded into one node: instances and shards add up, the first gateway's address is kept, memory per
-/// instance and shard is the largest named.
+/// instance and shard is the largest named, the device the last one named.
 cluster_config embedded_config(const cluster_config& cluster);
 
 } // namespace perigee::actors

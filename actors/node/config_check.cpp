@@ -59,6 +59,8 @@ void check_section(const Section& section, const std::string& path, errors& out)
         const auto& value = section.*field;
         if constexpr (std::is_same_v<value_type, std::string>)
           check_text(key, value, key_path, out);
+        else if constexpr (std::is_same_v<value_type, bool>)
+          return;
         else if constexpr (std::is_same_v<value_type, std::vector<node_role>>) {
           if (value.empty())
             out.push_back({key_path, fmt::format("missing: {}", key.doc)});
@@ -87,6 +89,11 @@ void check_name(const cluster_config& config, size_t index, errors& out) {
   for (size_t before = 0; before < index; ++before)
     if (!name.empty() && config.nodes[before].name == name)
       out.push_back({path, fmt::format("\"{}\" is also the name of {}; names are unique", name, node_path(before))});
+}
+
+void check_device(const std::string& device, const std::string& path, errors& out) {
+  if (!parse_device_choice(device))
+    out.push_back({path + ".device", fmt::format("found \"{}\", allowed: auto, cpu, cuda, cuda:N", device)});
 }
 
 void check_roles(const node_config& node, const std::string& path, errors& out) {
@@ -183,6 +190,7 @@ std::vector<config_error> check_cluster_config(const cluster_config& config, con
     check_section(config.nodes[i], node_path(i), out);
     check_name(config, i, out);
     check_roles(config.nodes[i], node_path(i), out);
+    check_device(config.nodes[i].device, node_path(i), out);
   }
   check_network(config, out);
   check_totals(config, out);

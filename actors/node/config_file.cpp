@@ -138,6 +138,7 @@ private:
     needs_role(from, path, "decode-count", runs({node_role::decode}), "decode");
     needs_role(from, path, "shard-memory", runs({node_role::shard}), "shard");
     needs_role(from, path, "kv-memory", runs({node_role::prefill, node_role::decode}), "prefill or decode");
+    needs_role(from, path, "device", runs({node_role::prefill, node_role::decode}), "prefill or decode");
     needs_role(from, path, "threads", runs({node_role::prefill, node_role::decode}), "prefill or decode");
   }
 
@@ -169,6 +170,14 @@ private:
       into = *text;
     else
       fail(path, wrong_type(value, "a text in quotes"));
+  }
+
+  template <class Section>
+  void read(const caf::config_value& value, const std::string& path, const config_key<Section>&, bool& into) {
+    if (auto* flag = caf::get_if<bool>(&value))
+      into = *flag;
+    else
+      fail(path, wrong_type(value, "true or false"));
   }
 
   template <class Section, class Number>

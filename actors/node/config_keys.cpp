@@ -24,6 +24,10 @@ constexpr auto cluster_keys = std::array{
   config_key<cluster>{"model", &cluster::model,
                       "directory of the model (Hugging Face layout), from the working directory", true},
   config_key<cluster>{"model-name", &cluster::model_name, "what clients call it; by default the last part of `model`"},
+  config_key<cluster>{"weights", &cluster::weights, "as the files hold them, or matrices rounded to int8 at load", false, 0,
+                      0, "stored, int8"},
+  config_key<cluster>{"batch-invariant", &cluster::batch_invariant,
+                      "bf16 too gives the same logits in any batch and chunk, more slowly; not on a CUDA device"},
   config_key<cluster>{"block-tokens", &cluster::block_tokens, "tokens in one KV block", false, 1, 1024},
   config_key<cluster>{"prefill-chunk", &cluster::prefill_chunk, "tokens of a prompt computed at a time", false, 1,
                       65'536},
@@ -69,6 +73,9 @@ constexpr auto node_keys = std::array{
   config_key<node>{"shard-memory", &node::shard_memory, "pool of the cache shard", false, 4 * kib, 64 * tib},
   config_key<node>{"threads", &node::threads, "compute threads of each instance; 0: the cores, shared out evenly",
                    false, 0, 1024},
+  config_key<node>{"device", &node::device,
+                   "what its instances compute on: `cpu`, `cuda`, `cuda:N`, or `auto`: the first CUDA device, where there is "
+                   "one that can run the model"},
 };
 
 constexpr auto roles_in_order =
@@ -101,6 +108,8 @@ template <class T>
 cells describe(const T& value, uint64_t min, uint64_t max, std::string_view choices) {
   if constexpr (std::is_same_v<T, std::string>)
     return {"text", value.empty() ? "" : fmt::format("`\"{}\"`", value), std::string{choices}};
+  else if constexpr (std::is_same_v<T, bool>)
+    return {"true or false", value ? "`true`" : "`false`", ""};
   else if constexpr (std::is_same_v<T, std::vector<node_role>>)
     return {"list of texts", "", ""};
   else if constexpr (std::is_same_v<T, std::chrono::nanoseconds>)

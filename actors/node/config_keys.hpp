@@ -16,7 +16,7 @@ namespace perigee::actors {
 
 /// Where a key's value goes; the alternative is the key's type. 64-bit numbers are bytes.
 template <class Section>
-using key_field = std::variant<std::string Section::*, uint16_t Section::*, uint32_t Section::*, uint64_t Section::*,
+using key_field = std::variant<std::string Section::*, bool Section::*, uint16_t Section::*, uint32_t Section::*, uint64_t Section::*,
                                std::chrono::nanoseconds Section::*, std::vector<node_role> Section::*>;
 
 /// One key of a section. The default is the value that a default-made `Section` holds.

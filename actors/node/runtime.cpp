@@ -6,7 +6,6 @@
 #include "actors/node/membership.hpp"
 #include "actors/node/node_actors.hpp"
 #include "actors/policy/registry.hpp"
-#include "kernels/cpu/cpu_stream.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/local/local_fabric.hpp"
 #include "transport/local/local_network.hpp"
@@ -86,14 +85,13 @@ struct node_runtime::parts {
   }
 
   node_spec::instance make_instance(uint32_t index) {
-    auto work = std::make_shared<device>();
-    work->events = std::make_unique<stream_forwarder>();
     auto how = kernels::stream_options{};
     how.slots = static_cast<uint32_t>(std::max<uint64_t>(2, node.kv_memory / layout.block_bytes()));
     how.block_tokens = config.block_tokens;
     how.threads = threads();
-    work->stream = kernels::make_cpu_stream(model, how, *work->events);
-    return {index, std::move(work)};
+    how.batch_invariant = config.batch_invariant;
+    return {index, make_instance_device(parse_device_choice(node.device).value(), model, how, config.max_batch,
+                                        options.devices, options.report)};
   }
 
   node_spec make_spec(uint64_t incarnation) {

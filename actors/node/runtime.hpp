@@ -3,6 +3,7 @@
 
 #include "actors/core/interfaces.hpp"
 #include "actors/node/cluster_config.hpp"
+#include "actors/node/instance_device.hpp"
 #include "actors/session/text_decoder.hpp"
 #include "kernels/model/model.hpp"
 
@@ -20,6 +21,8 @@ namespace perigee::actors {
 struct runtime_options {
   /// Turns tokens into text for the sessions of this node.
   text_decoder_factory decoder;
+  /// GPUs for the instances.
+  device_source devices = device_source::here();
   /// News for people, one sentence each; from any thread.
   std::function<void(const std::string&)> report;
   /// An actor of the cluster, also of this node, is there, or gone (`handle` is null); from any thread.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace perigee {
 
@@ -53,6 +54,7 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
       transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens, now_ns - next->fetch_since_ns});
   auto tokens = static_cast<uint32_t>(next->job.tokens.size());
   next->fetched = answer.blocks;
+  written_.insert(written_.end(), next->slots.begin(), next->slots.begin() + answer.blocks);
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
   next->submitted = next->reused;
   next->at = stage::ready;
@@ -113,7 +115,7 @@ void prefill_core::run_chunk(attempt& next, uint64_t now_ns) {
   next.submitted = chunk.end;
   next.work.insert(work.id);
   by_work_[work.id] = {next.job.id, chunk.block_first, chunk.block_last, chunk.last, now_ns};
-  local.push_back(run_prefill{std::move(work)});
+  local.push_back(run_prefill{std::move(work), std::exchange(written_, {})});
 }
 
 void prefill_core::on(uint64_t, const layer_done& progress) {

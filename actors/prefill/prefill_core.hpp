@@ -127,6 +127,7 @@ private:
   reporter reporter_;
   std::optional<address> local_shard_;
   bool device_broken_ = false;
+  std::vector<uint32_t> written_; ///< slots that were fetched since the last stream item
   uint64_t numbers_ = 0;
 };
 

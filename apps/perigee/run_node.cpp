@@ -24,13 +24,13 @@ using namespace std::chrono_literals;
 using actors::node_role;
 using std::chrono::steady_clock;
 
-std::shared_ptr<const kernels::model> load_model(const std::string& dir) {
+std::shared_ptr<const kernels::model> load_model(const std::string& dir, bool int8) {
   if (!std::filesystem::exists(dir))
     throw usage_error(fmt::format("model: \"{}\" does not exist; name a directory with config.json, *.safetensors and "
                                   "tokenizer.json, or a GGUF file "
                                   "(relative to the working directory)",
                                   dir));
-  return kernels::model::load(dir);
+  return kernels::model::load(dir, {int8});
 }
 
 gateway_part_options gateway_of(const actors::cluster_config& config, const actors::node_config& node,
@@ -71,7 +71,7 @@ int run_node(const actors::cluster_config& config, const std::string& name, cons
   hold_stop_signals(); // before threads are started, which inherit it
   const auto& node = *config.find(name);
   auto log = news_log{config.log, name};
-  auto model = load_model(config.model);
+  auto model = load_model(config.model, config.weights == "int8");
   auto feed = peer_feed{};
   auto options = actors::runtime_options{};
   options.decoder = make_text_decoders(model);

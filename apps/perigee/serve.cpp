@@ -28,6 +28,9 @@ struct serve_options {
   std::optional<uint32_t> prefill_chunk;
   std::optional<uint32_t> max_batch;
   std::optional<uint32_t> threads;
+  std::optional<std::string> device;
+  std::optional<std::string> weights;
+  bool batch_invariant = false;
   std::optional<std::string> route;
   std::optional<std::string> admission;
   std::optional<std::string> log_level;
@@ -67,6 +70,9 @@ void apply_flags(cluster_config& config, const serve_options& options) {
   replace(config.log.level, options.log_level);
   replace(config.tap, options.tap);
   replace(node.threads, options.threads);
+  replace(node.device, options.device);
+  replace(config.weights, options.weights);
+  config.batch_invariant |= options.batch_invariant;
   replace(node.prefill_count, options.prefill);
   replace(node.decode_count, options.decode);
   replace_bytes(node.kv_memory, options.kv_memory, "--kv-memory");
@@ -131,6 +137,10 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_option("--prefill-chunk", options->prefill_chunk, "tokens of a prompt computed at a time [256]");
   sub->add_option("--max-batch", options->max_batch, "sequences in one decode step [16]");
   sub->add_option("--threads", options->threads, "compute threads of each instance [cores, shared out]");
+  sub->add_option("--device", options->device, "what instances compute on: auto, cpu, cuda, cuda:N [auto]");
+  sub->add_option("--weights", options->weights, "stored, or int8: matrices are rounded at load [stored]");
+  sub->add_flag("--batch-invariant", options->batch_invariant,
+                "bf16 too gives the same logits in any batch and chunk; on the CPU");
   sub->add_option("--route", options->route, "routing policy [kvcache-centric]");
   sub->add_option("--admission", options->admission, "admission policy [early]");
   sub->add_option("--log-level", options->log_level, "info or quiet [info]");

@@ -66,6 +66,27 @@ bool any_starts_with(const std::vector<std::string>& lines, const std::string& p
 
 } // namespace
 
+TEST_CASE("cluster config: device, weights and batch invariance are read, and refused by name") {
+  auto loaded = parse(with("threads = 3", "threads = 3, device = \"cuda:1\""));
+  REQUIRE(std::holds_alternative<cluster_config>(loaded));
+  CHECK(std::get<cluster_config>(loaded).nodes[1].device == "cuda:1");
+  auto choice = parse_device_choice("cuda:12");
+  REQUIRE(choice);
+  CHECK(choice->what == device_choice::kind::cuda);
+  CHECK(choice->index == 12);
+  for (const auto* wrong : {"gpu", "cuda:", "cuda:x", "cuda:1x", ""})
+    CHECK_FALSE(parse_device_choice(wrong));
+  CHECK(error_with("threads = 3", "device = \"gpu\"")
+        == "perigee.nodes[1].device: found \"gpu\", allowed: auto, cpu, cuda, cuda:N");
+  loaded = parse(with("block-tokens = 32", "weights = \"int8\", batch-invariant = true"));
+  REQUIRE(std::holds_alternative<cluster_config>(loaded));
+  CHECK(std::get<cluster_config>(loaded).weights == "int8");
+  CHECK(std::get<cluster_config>(loaded).batch_invariant);
+  CHECK(error_with("block-tokens = 32", "weights = \"int4\"")
+        == "perigee.weights: found \"int4\", allowed: stored, int8");
+  CHECK(error_with("block-tokens = 32", "batch-invariant = 1").find("true or false") != std::string::npos);
+}
+
 TEST_CASE("cluster_config: a cluster file is read as written, with defaults where it is silent") {
   auto loaded = parse(three_nodes);
   auto* config = std::get_if<cluster_config>(&loaded);

@@ -36,11 +36,13 @@ process_cluster::process_cluster(std::shared_ptr<const kernels::model> model, co
   spec.fingerprint = model_->fingerprint(shape.block_tokens);
   spec.chunk_tokens = shape.chunk_tokens;
   auto make = [&](uint32_t index) {
-    auto work = std::make_shared<device>();
-    work->events = std::make_unique<stream_forwarder>();
     auto how = kernels::stream_options{};
     how.slots = shape.slots;
     how.block_tokens = shape.block_tokens;
+    if (shape.make_device)
+      return node_spec::instance{index, shape.make_device(how)};
+    auto work = std::make_shared<device>();
+    work->events = std::make_unique<stream_forwarder>();
     work->stream = kernels::make_cpu_stream(model_, how, *work->events);
     return node_spec::instance{index, std::move(work)};
   };

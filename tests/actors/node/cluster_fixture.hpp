@@ -13,6 +13,7 @@
 #include <caf/scoped_actor.hpp>
 
 #include <chrono>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -28,6 +29,8 @@ struct cluster_shape {
   uint32_t shard_slots = 256;
   uint32_t block_tokens = 16;
   uint32_t chunk_tokens = 64;
+  /// Makes the device of an instance; without it they compute on the processor.
+  std::function<std::shared_ptr<device>(const kernels::stream_options&)> make_device = {};
 };
 
 /// What one client got.
