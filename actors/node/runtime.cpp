@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/node/runtime.hpp"
 
+#include "actors/core/message_types.hpp"
 #include "actors/edge/tap.hpp"
 #include "actors/node/incarnation.hpp"
 #include "actors/node/membership.hpp"
@@ -14,7 +15,6 @@
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/exit_reason.hpp>
-#include <caf/init_global_meta_objects.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/scoped_actor.hpp>
 
@@ -32,12 +32,11 @@ uint64_t ns(std::chrono::nanoseconds span) {
 }
 
 /// Types are known to the whole process, before its first actor system.
-void init_message_types() {
+void init_types() {
   static auto once = std::once_flag{};
   std::call_once(once, [] {
-    caf::init_global_meta_objects<caf::id_block::perigee>();
+    init_message_types();
     caf::io::middleman::init_global_meta_objects();
-    caf::core::init_global_meta_objects();
   });
 }
 
@@ -161,7 +160,7 @@ struct node_runtime::parts {
   }
 
   void start() {
-    init_message_types();
+    init_types();
     layout = model->layout(config.block_tokens);
     fingerprint = model->fingerprint(config.block_tokens);
     auto networked = config.nodes.size() > 1;

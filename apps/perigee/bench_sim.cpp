@@ -2,12 +2,12 @@
 #include "apps/perigee/bench_sim.hpp"
 
 #include "actors/core/interfaces.hpp"
+#include "actors/core/message_types.hpp"
 #include "actors/sim/replay/replay.hpp"
 #include "apps/perigee/sim_analyze.hpp"
 #include "apps/perigee/usage.hpp"
 
 #include <caf/event_based_actor.hpp>
-#include <caf/init_global_meta_objects.hpp>
 #include <caf/send.hpp>
 
 #include <boost/json/object.hpp>
@@ -64,8 +64,7 @@ int run_bench_sim(const sim_bench_options& options) {
   if (source.trace.empty() && source.draw.empty())
     source.draw = "conversation:1";
   auto trace = load_requests(source);
-  caf::init_global_meta_objects<caf::id_block::perigee>();
-  caf::core::init_global_meta_objects();
+  init_message_types();
   auto bare = bare_message_seconds();
   sim::replay_options run;
   run.cluster.policy = options.policy;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/core/interfaces.hpp"
+#include "actors/core/message_types.hpp"
 #include "actors/policy/registry.hpp"
 #include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
@@ -7,7 +8,6 @@
 #include "apps/perigee/sim_pages.hpp"
 #include "apps/perigee/sim_report.hpp"
 
-#include <caf/init_global_meta_objects.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -77,8 +77,7 @@ int run_sim(const sim_flags& flags) {
   auto trace = load_requests(flags.source);
   check_cluster(plan, trace);
   auto pages = sim_pages{flags.html, flags.timeline};
-  caf::init_global_meta_objects<caf::id_block::perigee>();
-  caf::core::init_global_meta_objects();
+  init_message_types();
   auto rows = std::vector<sim_row>{};
   auto problems = std::string{};
   {

@@ -3,12 +3,12 @@
 #include "tests/edge/link_conformance.hpp"
 
 #include "actors/core/interfaces.hpp"
+#include "actors/core/message_types.hpp"
 #include "actors/sim/link.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
-#include <caf/init_global_meta_objects.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/io/publish.hpp>
 #include <caf/io/remote_actor.hpp>
@@ -134,8 +134,7 @@ LINK_CONFORMANCE("simulated", sim_link_world)
 LINK_CONFORMANCE("CAF's network", caf_link_world)
 
 int main(int argc, char** argv) {
-  caf::init_global_meta_objects<caf::id_block::perigee>();
+  perigee::init_message_types();
   caf::io::middleman::init_global_meta_objects();
-  caf::core::init_global_meta_objects();
   return doctest::Context(argc, argv).run();
 }

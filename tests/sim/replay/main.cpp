@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #define DOCTEST_CONFIG_IMPLEMENT
-#include "actors/core/interfaces.hpp"
+#include "actors/core/message_types.hpp"
 #include "tests/sim/replay/replay_digest.hpp"
 
-#include <caf/init_global_meta_objects.hpp>
 #include <doctest/doctest.h>
 
 #include <cstdio>
@@ -13,8 +12,7 @@
 /// With `--replay-digest=SEED` it prints the digest of one run and nothing else, so that a test can compare its own run
 /// with one in another process.
 int main(int argc, char** argv) {
-  caf::init_global_meta_objects<caf::id_block::perigee>();
-  caf::core::init_global_meta_objects();
+  perigee::init_message_types();
   constexpr std::string_view flag = "--replay-digest=";
   if (argc == 2 && std::string_view{argv[1]}.starts_with(flag)) {
     std::puts(perigee::sim::replay_digest(std::stoull(argv[1] + flag.size())).c_str());
