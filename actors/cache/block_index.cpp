@@ -6,14 +6,7 @@
 
 namespace perigee {
 
-block_index::block_index(uint32_t slots) : pool_(slots), evict_(slots), keys_(slots) {}
-
-std::optional<uint32_t> block_index::find(const block_key& key) const {
-  auto at = slots_.find(key);
-  if (at == slots_.end())
-    return std::nullopt;
-  return at->second;
-}
+block_index::block_index(uint32_t slots) : pool_(slots), evict_(slots), table_(slots) {}
 
 void block_index::pin(uint32_t slot) {
   if (pool_.refs(slot) == 1)
@@ -29,17 +22,17 @@ void block_index::unpin(uint32_t slot) {
 }
 
 std::optional<uint32_t> block_index::take() {
-  if (auto free = pool_.take(1, slot_state::transfer))
-    return free->front();
+  if (auto free = pool_.take_one(slot_state::transfer))
+    return free;
   auto victim = evict_.victim();
   if (!victim)
     return std::nullopt;
   evict_.remove(*victim);
-  slots_.erase(keys_[*victim]);
-  changes_.push_back({keys_[*victim], false});
+  table_.erase(*victim);
+  changes_.push_back({table_.key_of(*victim), false});
   [[maybe_unused]] auto freed = pool_.drop_ref(*victim);
   assert(freed);
-  return pool_.take(1, slot_state::transfer)->front();
+  return pool_.take_one(slot_state::transfer);
 }
 
 void block_index::give_back(uint32_t slot) {
@@ -48,9 +41,8 @@ void block_index::give_back(uint32_t slot) {
 }
 
 void block_index::store(const block_key& key, uint32_t slot) {
-  [[maybe_unused]] auto added = slots_.emplace(key, slot).second;
-  assert(added);
-  keys_[slot] = key;
+  assert(!find(key));
+  table_.insert(key, slot);
   pool_.to_live(slot);
   pool_.add_ref(slot);
   changes_.push_back({key, true});
@@ -61,19 +53,25 @@ std::vector<index_event> block_index::take_changes() {
 }
 
 std::optional<block_key> block_index::next(const std::optional<block_key>& key) const {
-  auto at = key ? slots_.upper_bound(*key) : slots_.begin();
-  if (at == slots_.end())
-    return std::nullopt;
-  return at->first;
+  return table_.next(key);
 }
 
 bool block_index::check() const {
-  if (!pool_.check() || pool_.count(slot_state::live) != slots_.size())
+  if (!pool_.check() || pool_.count(slot_state::live) != table_.size())
     return false;
-  for (const auto& [key, slot] : slots_)
-    if (pool_.state(slot) != slot_state::live || keys_[slot] != key || evict_.contains(slot) != (pool_.refs(slot) == 1))
+  auto last = std::optional<block_key>{};
+  for (uint32_t slot = 0; slot < pool_.capacity(); ++slot)
+    if (pool_.state(slot) == slot_state::live
+        && (find(table_.key_of(slot)) != slot || evict_.contains(slot) != (pool_.refs(slot) == 1)))
       return false;
-  return true;
+  auto walked = uint32_t{0};
+  for (auto at = next(std::nullopt); at; at = next(at)) {
+    if (last && *at <= *last)
+      return false;
+    last = at;
+    ++walked;
+  }
+  return walked == table_.size();
 }
 
 } // namespace perigee

@@ -3,9 +3,9 @@
 
 #include "actors/cache/block_pool.hpp"
 #include "actors/cache/evict_lru.hpp"
+#include "actors/cache/slot_table.hpp"
 #include "actors/core/store_messages.hpp"
 
-#include <map>
 #include <optional>
 #include <vector>
 
@@ -22,10 +22,12 @@ public:
   }
 
   uint32_t size() const noexcept {
-    return static_cast<uint32_t>(slots_.size());
+    return table_.size();
   }
 
-  std::optional<uint32_t> find(const block_key& key) const;
+  std::optional<uint32_t> find(const block_key& key) const {
+    return table_.find(key);
+  }
 
   /// Protects a visible block from eviction, once per call.
   void pin(uint32_t slot);
@@ -55,8 +57,7 @@ public:
 private:
   block_pool pool_;
   evict_lru evict_;
-  std::map<block_key, uint32_t> slots_;
-  std::vector<block_key> keys_; // by slot; meaningful for live slots
+  slot_table table_;
   std::vector<index_event> changes_;
 };
 

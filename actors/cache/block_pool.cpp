@@ -26,15 +26,25 @@ std::optional<std::vector<uint32_t>> block_pool::take(uint32_t n, slot_state sta
     return std::nullopt;
   auto out = std::vector<uint32_t>{};
   out.reserve(n);
-  for (uint32_t i = 0; i < n; ++i) {
-    auto slot = first_free_;
-    auto& entry = at(slot);
-    first_free_ = entry.next;
-    change(entry, state);
-    entry.refs = state == slot_state::live ? 1 : 0;
-    out.push_back(slot);
-  }
+  for (uint32_t i = 0; i < n; ++i)
+    out.push_back(next_free(state));
   return out;
+}
+
+std::optional<uint32_t> block_pool::take_one(slot_state state) {
+  assert(state != slot_state::free);
+  if (count(slot_state::free) == 0)
+    return std::nullopt;
+  return next_free(state);
+}
+
+uint32_t block_pool::next_free(slot_state state) {
+  auto slot = first_free_;
+  auto& entry = at(slot);
+  first_free_ = entry.next;
+  change(entry, state);
+  entry.refs = state == slot_state::live ? 1 : 0;
+  return slot;
 }
 
 void block_pool::to_transfer(uint32_t slot) {

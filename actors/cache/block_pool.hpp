@@ -29,6 +29,9 @@ public:
   /// `n` slots in `state` (not `free`; `live` ones have one reference), longest unused first; all or nothing.
   std::optional<std::vector<uint32_t>> take(uint32_t n, slot_state state);
 
+  /// One slot, as `take`.
+  std::optional<uint32_t> take_one(slot_state state);
+
   /// From `reserved`.
   void to_transfer(uint32_t slot);
 
@@ -74,6 +77,7 @@ private:
   entry& at(uint32_t slot);
   const entry& at(uint32_t slot) const;
   void change(entry& slot, slot_state to);
+  uint32_t next_free(slot_state state);
   void to_free(uint32_t slot);
 
   std::vector<entry> slots_;

@@ -150,13 +150,15 @@ void shard_core::on_allocate(const allocate& ask) {
 
 void shard_core::fill_allocation(operation& it, const std::vector<block_key>& keys) {
   // What is here already stays here until the new blocks are: they are of no use without it.
-  for (const auto& key : keys)
-    if (auto slot = index_.find(key)) {
+  auto here = std::vector<bool>(keys.size(), false);
+  for (size_t i = 0; i < keys.size(); ++i)
+    if (auto slot = index_.find(keys[i])) {
       index_.pin(*slot);
       it.pinned.push_back(*slot);
+      here[i] = true;
     }
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (index_.find(keys[i]) || writing_.contains(keys[i]))
+    if (here[i] || writing_.contains(keys[i]))
       continue;
     auto slot = index_.take();
     if (!slot)

@@ -57,12 +57,38 @@ void conductor_state::ask_policy() {
     return;
   for (const auto& load : core_.take_load_changes())
     self_->send(policy_, load);
-  self_->request(policy_, times_.policy, *query)
-    .then([this](const route_decision& decision) { handle(decision); },
-          [this](const caf::error&) {
-            core_.decide_without_policy(now());
-            flush();
-          });
+  asked_ = query->placement;
+  asked_ns_ = now();
+  self_->request(policy_, caf::infinite, std::move(*query))
+    .then(
+      [this](const route_decision& decision) {
+        if (decision.placement == asked_)
+          asked_ = 0;
+        handle(decision);
+      },
+      [this](const caf::error&) { decide_without_policy(); });
+  if (!watching_)
+    watch_policy(times_.policy);
+}
+
+/// One timer at a time for however many questions: a policy that is silent must not stop the Conductor.
+void conductor_state::watch_policy(caf::timespan wait) {
+  watching_ = true;
+  self_->run_delayed(wait, [this] {
+    watching_ = false;
+    if (asked_ == 0)
+      return;
+    auto late_ns = asked_ns_ + to_ns(times_.policy);
+    if (now() < late_ns)
+      return watch_policy(caf::timespan{late_ns - now()});
+    decide_without_policy();
+  });
+}
+
+void conductor_state::decide_without_policy() {
+  asked_ = 0;
+  core_.decide_without_policy(now());
+  flush();
 }
 
 } // namespace perigee

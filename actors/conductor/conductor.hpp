@@ -31,10 +31,15 @@ private:
   uint64_t now() const;
   void flush();
   void ask_policy();
+  void watch_policy(caf::timespan wait);
+  void decide_without_policy();
 
   conductor_actor::pointer self_;
   timing times_;
   policy_actor policy_;
+  uint64_t asked_ = 0;    // placement that the policy was last asked about; 0: it has answered
+  uint64_t asked_ns_ = 0; // when
+  bool watching_ = false; // a timer looks after the answer
   directory peers_;
   conductor_core core_;
 };

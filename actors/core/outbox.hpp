@@ -20,8 +20,9 @@ public:
 
   /// Sends everything through the peers' table; what cannot be delivered is lost, as on the wire.
   void flush(const directory& peers) {
-    for (auto& [who, message] : take())
+    for (auto& [who, message] : items_)
       std::visit([&, &to = who](auto& content) { peers.tell(to, std::move(content)); }, message);
+    items_.clear(); // and keeps its memory
   }
 
   std::vector<std::pair<address, std::variant<Messages...>>> take() {

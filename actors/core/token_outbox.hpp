@@ -3,6 +3,8 @@
 
 #include "actors/core/handover_messages.hpp"
 
+#include <boost/container/small_vector.hpp>
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -76,10 +78,12 @@ public:
     std::erase_if(streams_, [&](const auto& item) { return item.first.first == id; });
   }
 
+  using batches = boost::container::small_vector<std::pair<address, token_batch>, 1>;
+
   /// New tokens, one batch per session, sessions in the order of their first tokens; also what has been unacknowledged
   /// for `retry_ns` (UINT64_MAX: nothing else).
-  std::vector<std::pair<address, token_batch>> collect(const address& self, uint64_t now_ns, uint64_t retry_ns) {
-    auto batches = std::vector<std::pair<address, token_batch>>{};
+  batches collect(const address& self, uint64_t now_ns, uint64_t retry_ns) {
+    auto batches = token_outbox::batches{};
     if (!std::exchange(fresh_, false) && retry_ns == UINT64_MAX)
       return batches;
     for (auto& [key, stream] : streams_) {
@@ -125,7 +129,7 @@ private:
   };
 
   /// There are few sessions.
-  token_batch& batch_for(std::vector<std::pair<address, token_batch>>& batches, const address& session) const {
+  token_batch& batch_for(batches& batches, const address& session) const {
     for (auto& [who, batch] : batches)
       if (who == session)
         return batch;

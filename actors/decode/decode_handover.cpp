@@ -127,9 +127,9 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> sl
         pool_.add_ref(slots[block]);
       fresh.blocks.resize(shared);
       if (slots.size() > shared) {
-        if (auto own = pool_.take(1, slot_state::live)) {
-          fresh.blocks.push_back(own->front());
-          copies.slots.emplace_back(slots[shared], own->front());
+        if (auto own = pool_.take_one(slot_state::live)) {
+          fresh.blocks.push_back(*own);
+          copies.slots.emplace_back(slots[shared], *own);
         } else {
           torn = true;
         }

@@ -17,8 +17,8 @@ bool decode_core::ensure_block(uint64_t order) {
     auto& at = sequences_.at(order);
     if (has_block(at))
       return true;
-    if (auto slot = pool_.take(1, slot_state::live)) {
-      at.blocks.push_back(slot->front());
+    if (auto slot = pool_.take_one(slot_state::live)) {
+      at.blocks.push_back(*slot);
       return true;
     }
     if (!publishing_.empty())
@@ -102,7 +102,7 @@ void decode_core::on(uint64_t now_ns, const work_done& answer) {
 }
 
 void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
-  auto rows = std::exchange(step_rows_, {});
+  const auto& rows = step_rows_;
   if (result.outcome.ok())
     reporter_.sample(step_sample{static_cast<uint32_t>(rows.size()), step_context_, result.busy_ns});
   else

@@ -15,7 +15,7 @@ void prefill_state::handle(const Message& message) {
 }
 
 void prefill_state::flush() {
-  for (auto& message : std::exchange(core_.local, {}))
+  for (auto& message : core_.local)
     std::visit(
       [this](auto& content) {
         using type = std::decay_t<decltype(content)>;
@@ -27,6 +27,7 @@ void prefill_state::flush() {
           self_->send(beside_.store, std::move(content));
       },
       message);
+  core_.local.clear(); // and keeps its memory
   core_.out.flush(peers_);
 }
 

@@ -26,7 +26,8 @@ void session_state::flush() {
 /// In order; texts that follow each other go to their edge as one message.
 void session_state::tell_edges() {
   auto receiver = caf::actor{};
-  for (auto& event : std::exchange(core_.events, {}))
+  texts_.items.reserve(core_.events.size());
+  for (auto& event : core_.events)
     std::visit(
       [&](auto& content) {
         auto at = edges_.find(content.client);
@@ -48,6 +49,7 @@ void session_state::tell_edges() {
       },
       event);
   send_texts(receiver);
+  core_.events.clear(); // and keeps its memory
 }
 
 void session_state::send_texts(const caf::actor& edge) {

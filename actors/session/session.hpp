@@ -7,7 +7,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
-#include <unordered_map>
+#include <boost/unordered/unordered_flat_map.hpp>
 
 namespace perigee {
 
@@ -36,7 +36,7 @@ private:
   directory peers_;
   session_core core_;
   client_texts texts_;                             // of one edge, while events are being sent
-  std::unordered_map<uint64_t, caf::actor> edges_; // by client number; looked up only
+  boost::unordered_flat_map<uint64_t, caf::actor> edges_; // by client number; looked up only
 };
 
 using session = session_actor::stateful_impl<session_state>;

@@ -65,7 +65,7 @@ void session_core::on(uint64_t now_ns, const close_request& request) {
   if (request.reason == ec::cancelled) {
     for (auto number : std::vector{requests_.at(request.client).branches}) {
       withdraw_ticket(now_ns, ticket_of(number, branches_.at(number)), ec::cancelled);
-      branches_.erase(number);
+      drop_branch(number);
     }
     requests_.erase(request.client);
   } else {
@@ -78,7 +78,7 @@ void session_core::fail(uint64_t now_ns, uint64_t client, ec code, std::string d
   assert(at != requests_.end());
   for (auto number : at->second.branches) {
     withdraw_ticket(now_ns, ticket_of(number, branches_.at(number)), code);
-    branches_.erase(number);
+    drop_branch(number);
   }
   requests_.erase(at);
   events.push_back(client_error{client, code, std::move(detail), retry_after_ns});
@@ -89,14 +89,19 @@ void session_core::fail(uint64_t now_ns, uint64_t client, ec code, std::string d
 session_core::branch_map::iterator session_core::find(const ticket& id) {
   if (id.request.session != options_.self.incarnation)
     return branches_.end();
-  auto at = branches_.find(id.request.number);
-  return at != branches_.end() && at->second.attempt == id.attempt ? at : branches_.end();
+  auto at = branch_places_.find(id.request.number);
+  return at != branch_places_.end() && at->second->second.attempt == id.attempt ? at->second : branches_.end();
+}
+
+void session_core::drop_branch(uint64_t number) {
+  branches_.erase(branch_places_.at(number));
+  branch_places_.erase(number);
 }
 
 std::vector<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
-  auto tokens = request.spec.prompt;
   // Several choices share a branch only while none of them has tokens.
   const auto& generated = request.choices[part.choices.front()].tokens();
+  auto tokens = request.spec.prompt;
   tokens.insert(tokens.end(), generated.begin(), generated.end());
   return tokens;
 }
@@ -105,10 +110,10 @@ std::vector<token_id> session_core::tokens_of(const request_state& request, cons
 std::vector<block_key> session_core::keys_of(const request_state& request, std::span<const token_id> tokens) const {
   if (request.spec.keys.empty())
     return chain_keys(request.root, tokens, options_.block_tokens);
-  auto keys = request.spec.keys;
   auto prompt = request.spec.prompt.size();
   if (tokens.size() == prompt)
-    return keys;
+    return request.spec.keys;
+  auto keys = request.spec.keys;
   auto full = prompt / options_.block_tokens;
   keys.resize(std::min(keys.size(), full));
   auto more = chain_keys(keys.empty() ? request.root : keys.back(), tokens.subspan(keys.size() * options_.block_tokens),
@@ -119,10 +124,13 @@ std::vector<block_key> session_core::keys_of(const request_state& request, std::
 
 void session_core::open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices) {
   auto number = ++numbers_;
-  auto& part = branches_[number];
+  auto place = branches_.try_emplace(number).first;
+  branch_places_[number] = place;
+  auto& part = place->second;
   part.client = client;
+  part.request = &requests_.at(client);
   part.choices = std::move(choices);
-  requests_.at(client).branches.push_back(number);
+  part.request->branches.push_back(number);
   send_submit(now_ns, number, part);
 }
 
@@ -130,7 +138,7 @@ void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
   part.retry_ns = now_ns + to_ns(options_.times.retry);
   if (!conductor_)
     return;
-  const auto& request = requests_.at(part.client);
+  const auto& request = *part.request;
   auto tokens = tokens_of(request, part);
   auto generated = static_cast<uint32_t>(tokens.size() - request.spec.prompt.size());
   auto message = submit{};
@@ -148,7 +156,7 @@ void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
 
 void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
   part.retry_ns = now_ns + to_ns(options_.times.retry);
-  const auto& request = requests_.at(part.client);
+  const auto& request = *part.request;
   auto job = prefill_job{};
   job.from = options_.self;
   job.id = ticket_of(number, part);
@@ -171,7 +179,7 @@ void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
 
 void session_core::start_over(uint64_t now_ns, uint64_t number, uint64_t delay_ns) {
   auto& part = branches_.at(number);
-  auto& request = requests_.at(part.client);
+  auto& request = *part.request;
   ++totals_.resubmitted;
   std::erase_if(part.choices,
                 [&](uint32_t choice) { return request.choices[choice].finished() != finish_reason::none; });
@@ -218,7 +226,7 @@ void session_core::withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome
 }
 
 bool session_core::unfinished(const branch& part) const {
-  const auto& request = requests_.at(part.client);
+  const auto& request = *part.request;
   return std::any_of(part.choices.begin(), part.choices.end(),
                      [&](uint32_t choice) { return request.choices[choice].finished() == finish_reason::none; });
 }

@@ -8,6 +8,8 @@
 #include "actors/core/timing.hpp"
 #include "actors/session/choice_stream.hpp"
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <map>
 #include <optional>
 #include <string>
@@ -82,6 +84,7 @@ private:
 
   struct branch {
     uint64_t client = 0;
+    request_state* request = nullptr; ///< the client's; outlives it
     uint32_t attempt = 0;
     std::vector<uint32_t> choices;
     stage at = stage::submitted;
@@ -100,6 +103,7 @@ private:
   branch_map::iterator find(const ticket& id);
   std::vector<token_id> tokens_of(const request_state& request, const branch& part) const;
   std::vector<block_key> keys_of(const request_state& request, std::span<const token_id> tokens) const;
+  void drop_branch(uint64_t number);
   void open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices);
   void send_submit(uint64_t now_ns, uint64_t number, branch& part);
   void send_job(uint64_t now_ns, uint64_t number, branch& part);
@@ -118,6 +122,7 @@ private:
   std::optional<address> conductor_;
   std::map<uint64_t, request_state> requests_; // by client number
   branch_map branches_;                        // by request number
+  boost::unordered_flat_map<uint64_t, branch_map::iterator> branch_places_; // the same, looked up only
   struct withdrawal {
     ec outcome = ec::none;
     uint64_t retry_ns = 0;

@@ -50,7 +50,7 @@ void session_core::on(uint64_t now_ns, const token_batch& batch) {
 
 void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks) {
   auto& [number, part] = *at;
-  auto& request = requests_.at(part.client);
+  auto& request = *part.request;
   if (std::find(part.choices.begin(), part.choices.end(), update.choice) == part.choices.end())
     return;
   auto& choice = request.choices[update.choice];
@@ -91,7 +91,7 @@ void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool 
   auto [number, part] = *at;
   // A stop string is known here only: the instances go on until they are told.
   withdraw_ticket(now_ns, ticket_of(number, part), by_instance ? ec::none : ec::cancelled);
-  branches_.erase(at);
+  drop_branch(number);
   auto owner = requests_.find(part.client);
   auto& request = owner->second;
   std::erase(request.branches, number);

@@ -21,6 +21,8 @@ public:
 
   /// After `stopped` nothing more may be pushed.
   outcome push(std::string_view piece) {
+    if (stops_.empty())
+      return {std::string{piece}, false};
     withheld_ += piece;
     auto at = std::string::npos;
     for (const auto& stop : stops_)

@@ -38,7 +38,7 @@ public:
   using caf::actor_clock::schedule_periodically;
 
   caf::disposable schedule_periodically(time_point first, caf::action what, duration_type period) override {
-    push({first, numbers_++, what, period, nullptr, 0});
+    push(first, {what, period, nullptr, 0});
     return std::move(what).as_disposable();
   }
 
@@ -60,7 +60,7 @@ public:
   }
 
   void alarm(time_point due, alarm_target& who, uint64_t what) {
-    push({due, numbers_++, {}, duration_type{0}, &who, what});
+    push(due, {{}, duration_type{0}, &who, what});
   }
 
   void deliver(time_point due, caf::actor to, caf::mailbox_element_ptr what) {
@@ -77,10 +77,12 @@ public:
   /// What a timer holds may set or drop timers while it dies.
   void clear() {
     while (!heap_.empty() || !flights_.empty()) {
-      auto old = std::exchange(heap_, {});
+      auto old = std::exchange(timers_, {});
       auto messages = std::exchange(flights_, {});
+      heap_.clear();
+      places_free_.clear();
       for (auto& timer : old)
-        if (timer.target == nullptr)
+        if (timer.what.ptr() != nullptr)
           timer.what.dispose();
     }
   }
@@ -95,12 +97,17 @@ public:
 
 private:
   struct timer {
-    time_point due;
-    uint64_t number;
     caf::action what; // none for an alarm
     duration_type period;
     alarm_target* target;
     uint64_t argument;
+  };
+
+  /// What the heap moves about is small.
+  struct timer_place {
+    time_point due;
+    uint64_t number;
+    uint32_t place; // in timers_
   };
 
   struct flight {
@@ -115,12 +122,12 @@ private:
     return a.due != b.due ? a.due < b.due : a.number < b.number;
   }
 
-  static bool later(const timer& a, const timer& b) {
+  static bool later(const timer_place& a, const timer_place& b) {
     return earlier(b, a);
   }
 
   void drop_disposed() {
-    while (!heap_.empty() && heap_.front().target == nullptr && heap_.front().what.disposed())
+    while (!heap_.empty() && is_disposed(timers_[heap_.front().place]))
       pop();
   }
 
@@ -138,30 +145,46 @@ private:
   }
 
   void ring() {
+    auto due = heap_.front().due;
+    at(due, heap_.front().number);
     auto timer = pop();
-    at(timer.due, timer.number);
     if (timer.target != nullptr) {
       timer.target->on_alarm(timer.argument);
       return;
     }
     auto outcome = timer.what.run();
     if (timer.period.count() > 0 && outcome == caf::action::transition::success)
-      push({timer.due + timer.period, numbers_++, std::move(timer.what), timer.period, nullptr, 0});
+      push(due + timer.period, {std::move(timer.what), timer.period, nullptr, 0});
   }
 
-  void push(timer what) {
-    heap_.push_back(std::move(what));
+  static bool is_disposed(const timer& what) {
+    return what.target == nullptr && what.what.disposed();
+  }
+
+  void push(time_point due, timer what) {
+    auto place = static_cast<uint32_t>(timers_.size());
+    if (places_free_.empty()) {
+      timers_.push_back(std::move(what));
+    } else {
+      place = places_free_.back();
+      places_free_.pop_back();
+      timers_[place] = std::move(what);
+    }
+    heap_.push_back({due, numbers_++, place});
     std::push_heap(heap_.begin(), heap_.end(), later);
   }
 
   timer pop() {
     std::pop_heap(heap_.begin(), heap_.end(), later);
-    auto result = std::move(heap_.back());
+    auto place = heap_.back().place;
     heap_.pop_back();
-    return result;
+    places_free_.push_back(place);
+    return std::move(timers_[place]);
   }
 
-  std::vector<timer> heap_;
+  std::vector<timer_place> heap_;
+  std::vector<timer> timers_;
+  std::vector<uint32_t> places_free_; // of timers_
   std::deque<flight> flights_; // by due time and number
   uint64_t numbers_ = 0;
   uint64_t fired_ = 0;

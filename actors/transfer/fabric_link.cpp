@@ -116,11 +116,12 @@ bool fabric_link::fenced(transport::peer_id peer, uint64_t now) {
   return true;
 }
 
-void fabric_link::tick(uint64_t now) {
-  if (!who_ || !quiet() || now < next_say_)
-    return;
-  if (leads() ? open_ && bound_ == 0 : asking_ || (open_ && !acked_))
-    say(now);
+bool fabric_link::tick(uint64_t now) {
+  auto heard = leads() ? !open_ || bound_ != 0 : !asking_ && (!open_ || acked_);
+  if (heard || now < next_say_ || !who_ || !quiet())
+    return false;
+  say(now);
+  return true;
 }
 
 std::vector<link_output> fabric_link::take_output() {

@@ -51,7 +51,8 @@ public:
   /// The fabric is through with that endpoint. Returns false if it is none of ours.
   bool fenced(transport::peer_id peer, uint64_t now);
 
-  void tick(uint64_t now);
+  /// Returns true if it has something to say.
+  bool tick(uint64_t now);
 
   bool alive() const noexcept {
     return who_.has_value();

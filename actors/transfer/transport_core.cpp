@@ -222,10 +222,8 @@ void transport_core::tick(uint64_t now) {
     if (auto at = jobs_.find(number); at != jobs_.end())
       overdue(number, at->second, now);
   for (auto& [node, to] : peers_)
-    if (to.link) {
-      to.link->tick(now);
+    if (to.link && (to.link->tick(now) || !to.queue.empty()))
       settle(node, now);
-    }
   answer_fences();
 }
 

@@ -3,7 +3,9 @@
 #include "tests/support/testing.hpp"
 
 #include <list>
+#include <map>
 #include <random>
+#include <vector>
 
 using namespace perigee;
 
@@ -108,4 +110,41 @@ TEST_CASE("block_index: the keys can be walked in order while they change") {
   at = index.next(at);
   CHECK(at == key(2));
   CHECK(index.next(key(5)) == std::nullopt);
+}
+
+TEST_CASE("slot_table: agrees with a map under random use, with keys that are spread and keys that are not") {
+  for (auto is_spread : {true, false}) {
+    auto rng = std::mt19937_64{7};
+    auto table = slot_table{24};
+    auto model = std::map<block_key, uint32_t>{};
+    auto free = std::vector<uint32_t>{};
+    for (uint32_t slot = 0; slot < 24; ++slot)
+      free.push_back(slot);
+    auto some_key = [&] {
+      // Those that are not spread all name the last place, and stand behind it.
+      auto high = is_spread ? rng() % 24 * 0x9e3779b97f4a7c15u : UINT64_MAX - rng() % 24;
+      return block_key{high, rng() % 2};
+    };
+    for (int step = 0; step < 20000; ++step) {
+      auto key = some_key();
+      auto at = model.find(key);
+      REQUIRE_EQ(table.find(key).has_value(), at != model.end());
+      if (at != model.end()) {
+        REQUIRE_EQ(*table.find(key), at->second);
+        REQUIRE(table.key_of(at->second) == key);
+        table.erase(at->second);
+        free.push_back(at->second);
+        model.erase(at);
+      } else if (!free.empty()) {
+        table.insert(key, free.back());
+        model.emplace(key, free.back());
+        free.pop_back();
+      }
+      REQUIRE_EQ(table.size(), model.size());
+      auto probe = some_key();
+      auto next = model.upper_bound(probe);
+      REQUIRE(table.next(probe) == (next == model.end() ? std::nullopt : std::optional{next->first}));
+      REQUIRE(table.next(std::nullopt) == (model.empty() ? std::nullopt : std::optional{model.begin()->first}));
+    }
+  }
 }
