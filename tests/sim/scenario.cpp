@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/scenario.hpp"
 
+#include <algorithm>
 #include <memory>
 
 namespace perigee::sim {
@@ -91,6 +92,20 @@ scenario crowded(uint64_t seed) {
   clients.suffix_tokens_max = 10;
   clients.max_tokens_max = 70;
   clients.ignore_end_ppm = 100'000;
+  return what;
+}
+
+scenario conditionally(scenario what) {
+  what.nodes.at_decode = conditional{40, 0.9};
+  return what;
+}
+
+scenario coupled(scenario what, coupling how) {
+  auto& nodes = what.nodes;
+  nodes.coupled = how;
+  nodes.decodes += nodes.prefills;
+  nodes.prefills = 0;
+  nodes.shards = std::max(nodes.shards, nodes.decodes - 1); // One of them has none.
   return what;
 }
 

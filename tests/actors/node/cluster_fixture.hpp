@@ -15,6 +15,7 @@
 #include <chrono>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct cluster_shape {
   uint32_t shard_slots = 256;
   uint32_t block_tokens = 16;
   uint32_t chunk_tokens = 64;
+  coupling coupled = coupling::none;
+  std::optional<conditional> at_decode = {};
 };
 
 /// What one client got.
