@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/scenario.hpp"
 
-#include <algorithm>
 #include <memory>
 
 namespace perigee::sim {
@@ -103,9 +102,8 @@ scenario conditionally(scenario what) {
 scenario coupled(scenario what, coupling how) {
   auto& nodes = what.nodes;
   nodes.coupled = how;
-  nodes.decodes += nodes.prefills;
   nodes.prefills = 0;
-  nodes.shards = std::max(nodes.shards, nodes.decodes - 1); // One of them has none.
+  nodes.shards = nodes.decodes - 1; // One of them has none.
   return what;
 }
 
