@@ -58,9 +58,9 @@ bool store_core::live(const address& shard) const {
   return at != shards_.end() && at->second == shard;
 }
 
-std::optional<address> store_core::home(const block_key& key) const {
-  if (settings_.local_shard)
-    if (auto at = shards_.find(*settings_.local_shard); at != shards_.end())
+std::optional<address> store_core::home(const block_key& key, std::optional<uint32_t> preferred) const {
+  for (auto index : {preferred, settings_.local_shard})
+    if (auto at = index ? shards_.find(*index) : shards_.end(); at != shards_.end())
       return at->second;
   auto best = std::optional<address>{};
   auto best_weight = uint64_t{0};
@@ -94,6 +94,7 @@ void store_core::start(store_owner owner, const publish& ask, uint64_t now) {
   added.id = ask.id;
   added.keys = ask.keys;
   added.slots = ask.slots;
+  added.shard = ask.shard;
   added.deadline = now + settings_.transfer_ns;
   add(std::move(added), now);
 }
@@ -150,7 +151,7 @@ void store_core::begin_publish(uint64_t number, uint64_t now) {
   it.deadline = never; // from here on each operation has its own
   auto by_shard = std::map<address, operation>{};
   for (size_t i = 0; i < it.keys.size(); ++i)
-    if (auto shard = home(it.keys[i])) {
+    if (auto shard = home(it.keys[i], it.shard)) {
       auto& added = by_shard[*shard];
       added.keys.push_back(it.keys[i]);
       added.slots.push_back(it.slots[i]);

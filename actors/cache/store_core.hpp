@@ -121,6 +121,7 @@ private:
     std::vector<block_key> keys;
     std::vector<uint32_t> slots;
     std::vector<prefix_segment> plan; ///< of a fetch
+    std::optional<uint32_t> shard;    ///< of a publish: preferred to the local one
     size_t segment = 0;
     uint32_t done = 0; ///< blocks fetched, or stored
     uint64_t bytes = 0;
@@ -132,7 +133,7 @@ private:
   void run_queue(uint64_t now);
   void next_segment(uint64_t number, uint64_t now);
   void begin_publish(uint64_t number, uint64_t now);
-  std::optional<address> home(const block_key& key) const;
+  std::optional<address> home(const block_key& key, std::optional<uint32_t> preferred) const;
   bool live(const address& shard) const;
   bool open_op(uint64_t job, operation added, uint64_t now);
   void give_up(uint64_t number, uint64_t now);

@@ -70,7 +70,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
     cancels_.insert({*kept.cancel_at_ns, number});
   if (auto* at = kept.prefill_open ? find(kept.prefill) : nullptr) {
     at->open.insert(number);
-    at->tokens += kept.prompt_tokens;
+    at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
     if (!kept.computed) {
       ++at->queued;
       at->queued_ns += kept.prefill_ns;
@@ -160,7 +160,7 @@ void books::release_prefill(placement& entry, uint64_t now_ns) {
   if (!entry.computed)
     leave_queue(entry, now_ns);
   at->open.erase(entry.number);
-  at->tokens -= entry.prompt_tokens;
+  at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
   mark_changed(entry.prefill);
 }
 

@@ -12,7 +12,7 @@
 
 namespace perigee {
 
-/// One decision that may still hold something somewhere.
+/// One decision that may still hold something somewhere. Where one instance has both sides, they end together.
 struct placement {
   uint64_t number = 0;
   ticket id;
@@ -31,6 +31,11 @@ struct placement {
   uint32_t choices = 1;
   std::vector<block_key> keys; ///< blocks that `prefill` will hold when it is done
   std::optional<uint64_t> cancel_at_ns; ///< from then on both sides are told to undo it; set by `books::cancel_at` alone
+
+  /// The decode instance computes the prompt itself.
+  bool is_local() const noexcept {
+    return prefill == decode;
+  }
 };
 
 /// The Conductor's books: what each instance has been given and not yet reported as ended. Every reservation is made by

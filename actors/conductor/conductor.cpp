@@ -53,6 +53,7 @@ void conductor_state::flush() {
 
 void conductor_state::ask_policy() {
   auto query = core_.next_query(now());
+  core_.out.flush(peers_); // It may have placed or refused some by itself.
   if (!query)
     return;
   for (const auto& load : core_.take_load_changes())

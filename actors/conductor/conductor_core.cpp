@@ -146,30 +146,36 @@ void conductor_core::tick(uint64_t now_ns) {
     auto order = cancel{options_.self, options_.self.incarnation, entry->id};
     if (entry->prefill_open)
       out.to(entry->prefill, order);
-    if (entry->decode_open)
+    if (entry->decode_open && !(entry->prefill_open && entry->decode == entry->prefill))
       out.to(entry->decode, order);
   }
 }
 
-instance_load conductor_core::load_of(const books::member& at) const {
-  auto load = books_.load_of(at);
-  if (at.who.kind != role::prefill)
-    return load;
-  auto shard = where_.shard_of(at.who.index);
-  if (!shard)
-    return load;
-  load.cached_blocks = index_.blocks_of(*shard);
-  if (const auto* owner = books_.find(role::shard, *shard))
-    load.cache_capacity = owner->last.slots_total;
-  return load;
+/// What policies are to know of it: nothing before it has reported; of a coupled instance both sides.
+std::vector<instance_load> conductor_core::loads_of(const books::member& at) const {
+  auto loads = std::vector<instance_load>{};
+  if (!at.ready || (at.who.kind != role::prefill && at.who.kind != role::decode))
+    return loads;
+  if (at.who.kind == role::decode)
+    loads.push_back(books_.load_of(at));
+  if (at.who.kind != prompt_role())
+    return loads;
+  auto& load = loads.emplace_back(books_.load_of(at));
+  load.who.kind = role::prefill;
+  if (auto shard = where_.shard_of(at.who.index)) {
+    load.cached_blocks = index_.blocks_of(*shard);
+    if (const auto* owner = books_.find(role::shard, *shard))
+      load.cache_capacity = owner->last.slots_total;
+  }
+  return loads;
 }
 
 std::vector<instance_load> conductor_core::take_load_changes() {
-  auto loads = std::vector<instance_load>{};
+  auto changes = std::vector<instance_load>{};
   for (const auto* at : books_.take_changes())
-    if (at->ready)
-      loads.push_back(load_of(*at));
-  return loads;
+    for (auto& load : loads_of(*at))
+      changes.push_back(std::move(load));
+  return changes;
 }
 
 } // namespace perigee

@@ -8,6 +8,7 @@
 #include "actors/core/status_messages.hpp"
 #include "actors/core/timing.hpp"
 #include "actors/policy/admission.hpp"
+#include "actors/policy/coupling.hpp"
 
 #include <deque>
 #include <map>
@@ -33,6 +34,10 @@ struct conductor_options {
   uint64_t waiting_tokens_max = 8'000'000;
   /// Decode memory is reserved for all of `max_tokens`, not only for what requests usually generate.
   bool reserve_max_tokens = false;
+  /// Not `none`: there are no prefill instances; policies see each decode instance as one of both kinds.
+  coupling coupled = coupling::none;
+  std::optional<conditional> at_decode; ///< which prompts decode instances compute beside prefill instances
+  uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
 };
 
 /// Everything the Conductor decides and remembers, without actor, clock or I/O. Each `on` takes one message, `tick` the
@@ -59,7 +64,7 @@ public:
   /// reservations of those before it.
   std::optional<route_query> next_query(uint64_t now_ns);
   /// The policy's answer to the outstanding query.
-  void on(uint64_t now_ns, const route_decision& decision);
+  void on(uint64_t now_ns, const route_decision& answer);
   /// The policy was silent: decides in its place.
   void decide_without_policy(uint64_t now_ns);
 
@@ -131,15 +136,22 @@ private:
   void answer_placed(uint64_t now_ns, entry& waiting);
   void undo_attempts(uint64_t now_ns, const request_id& request, uint32_t attempt_max, uint64_t delay_ns);
   route_query make_query(uint64_t now_ns, const entry& waiting);
+  route_query make_coupled_query(route_query query, const submit& request);
+  /// Who computes prompts that policies place.
+  role prompt_role() const {
+    return options_.coupled == coupling::none ? role::prefill : role::decode;
+  }
+  uint64_t prompt_ns(const books::member& at, uint64_t tokens, uint64_t reused) const;
+  std::optional<route_decision> decide_at_decode(const route_query& query) const;
   uint64_t backlog_ns(uint64_t now_ns, uint32_t shard) const;
   std::optional<std::pair<ec, std::string>> impossible(const entry& waiting) const;
   uint64_t output_to_reserve(const submit& request) const;
   bool decode_has_room(const books::member& at, const submit& request) const;
   std::optional<refusal> judge(uint64_t now_ns, const entry& waiting, const route_decision& decision);
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
-  std::vector<prefix_segment> plan(const entry& waiting, uint32_t prefill, bool fetches);
+  std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);
   void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);
-  instance_load load_of(const books::member& at) const;
+  std::vector<instance_load> loads_of(const books::member& at) const;
   void record(uint64_t now_ns, const ticket& id, const route_decision& decision);
   void adopt(uint64_t now_ns, const report& news);
   void learn(uint64_t now_ns, const report& news);

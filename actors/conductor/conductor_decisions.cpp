@@ -57,7 +57,10 @@ std::optional<route_query> conductor_core::next_query(uint64_t now_ns) {
     outstanding_ = next->request.id.request;
     outstanding_query_ = make_query(now_ns, *next);
     next->ideal_ns = outstanding_query_.prefill_best_ns;
-    return outstanding_query_;
+    auto own = decide_at_decode(outstanding_query_);
+    if (!own)
+      return outstanding_query_;
+    on(now_ns, *own);
   }
   return std::nullopt;
 }
@@ -117,6 +120,8 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
     auto reused = std::min<uint64_t>(blocks * options_.block_tokens, request.prompt_tokens - 1);
     return estimate_.prefill_ns(request.prompt_tokens, reused);
   };
+  if (options_.coupled != coupling::none)
+    return make_coupled_query(std::move(query), request);
   query.best_blocks = match_.best();
   query.prefill_best_ns = predict(match_.best());
   query.transfer_ns_block = estimate_.transfer_ns(options_.block_tokens);
@@ -151,8 +156,8 @@ void conductor_core::decide_without_policy(uint64_t now_ns) {
   auto view = load_view{};
   for (auto kind : {role::prefill, role::decode})
     for (const auto* at : books_.instances(kind))
-      if (at->ready)
-        view.set(load_of(*at));
+      for (const auto& load : loads_of(*at))
+        view.set(load);
   auto decision = route_least_seconds{}.decide(outstanding_query_, view);
   decision.placement = outstanding_query_.placement;
   on(now_ns, decision);
@@ -167,9 +172,12 @@ void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decis
   kept.query.decodes = {};
 }
 
-void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
-  if (!outstanding_ || decision.placement != outstanding_query_.placement)
+void conductor_core::on(uint64_t now_ns, const route_decision& answer) {
+  if (!outstanding_ || answer.placement != outstanding_query_.placement)
     return; // Too late: somebody else decided.
+  auto decision = answer;
+  if (options_.coupled != coupling::none)
+    decision.decode = decision.chosen.prefill;
   auto at = requests_.find(*outstanding_);
   outstanding_.reset();
   if (at == requests_.end() || at->second.at != stage::asked || at->second.number != decision.placement)
@@ -177,7 +185,7 @@ void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
   auto& waiting = at->second;
   auto is_first_hold = outstanding_query_.fresh && decision.what == verdict::hold;
   record(now_ns, waiting.request.id, decision);
-  const auto* prefill = books_.find(role::prefill, decision.chosen.prefill);
+  const auto* prefill = books_.find(decision.at_decode ? role::decode : prompt_role(), decision.chosen.prefill);
   const auto* decode = books_.find(role::decode, decision.decode);
   auto gone = decision.what == verdict::place && (!prefill || !prefill->ready || !decode || !decode->ready);
   if (decision.what == verdict::reject) {
@@ -233,10 +241,11 @@ std::optional<refusal> conductor_core::judge(uint64_t now_ns, const entry& waiti
   return options_.admit.judge(query);
 }
 
-std::vector<prefix_segment> conductor_core::plan(const entry& waiting, uint32_t prefill, bool fetches) {
+/// `prefill`: whose local shard is preferred; nothing for an instance without one.
+std::vector<prefix_segment> conductor_core::plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches) {
   if (match_.version() != index_.version())
     match_.find(waiting.request.keys, index_, books_.pending(), where_);
-  auto shard = where_.shard_of(prefill);
+  auto shard = prefill ? where_.shard_of(*prefill) : std::nullopt;
   const auto& found = match_.found();
   auto wanted = match_.best();
   if (!fetches) {
@@ -267,22 +276,28 @@ void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision
   leave_queue(waiting);
   const auto& request = waiting.request;
   const auto& chosen = decision.chosen;
-  auto reused = (match_.own(chosen.prefill) + chosen.fetch_blocks) * uint64_t{options_.block_tokens};
+  auto own_blocks = decision.at_decode ? 0 : match_.own(chosen.prefill);
+  auto reused = (own_blocks + chosen.fetch_blocks) * uint64_t{options_.block_tokens};
   reused = std::min<uint64_t>(reused, request.prompt_tokens - 1);
   auto fresh = placement{};
   fresh.number = waiting.number;
   fresh.id = request.id;
   fresh.session = request.from;
-  fresh.prefill = books_.find(role::prefill, chosen.prefill)->who;
+  const auto& computes = *books_.find(decision.at_decode ? role::decode : prompt_role(), chosen.prefill);
+  fresh.prefill = computes.who;
   fresh.decode = books_.find(role::decode, decision.decode)->who;
   fresh.prefill_open = fresh.decode_open = true;
   fresh.prompt_tokens = request.prompt_tokens;
   fresh.choices = request.choices;
   fresh.decode_tokens = request.prompt_tokens + output_to_reserve(request);
   fresh.uncached_tokens = request.prompt_tokens - reused;
-  fresh.prefill_ns = estimate_.prefill_ns(request.prompt_tokens, reused);
-  fresh.keys = request.keys;
-  auto segments = plan(waiting, chosen.prefill, chosen.fetch_blocks > 0);
+  fresh.prefill_ns = prompt_ns(computes, request.prompt_tokens, reused);
+  auto local = std::optional{chosen.prefill};
+  if (decision.at_decode)
+    local.reset();
+  else
+    fresh.keys = request.keys; // They will be there; what a decode instance computes goes back to where the prefix is.
+  auto segments = plan(waiting, local, chosen.fetch_blocks > 0);
   reserve_sending(now_ns, fresh.prefill, segments);
   waiting.answer = {options_.self,  options_.self.incarnation, request.id,   0,
                     waiting.number, fresh.prefill,             fresh.decode, std::move(segments)};

@@ -53,11 +53,11 @@ void conductor_core::members_changed() {
   auto prefills = std::map<uint32_t, uint32_t>{};
   auto shards = std::map<uint32_t, uint32_t>{};
   prefill_capacity_ = decode_capacity_ = 0;
-  for (const auto* at : books_.instances(role::prefill)) {
+  for (const auto* at : books_.instances(prompt_role()))
     prefills[at->who.index] = at->who.node;
+  for (const auto* at : books_.instances(role::prefill))
     if (at->ready)
       prefill_capacity_ = std::max(prefill_capacity_, at->last.token_capacity);
-  }
   for (const auto* at : books_.instances(role::decode))
     if (at->ready)
       decode_capacity_ = std::max(decode_capacity_, at->last.token_capacity);

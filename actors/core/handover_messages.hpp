@@ -35,7 +35,8 @@ struct generation {
   }
 };
 
-/// The work of one attempt. Initiator: session, after `placed`; repeated until `job_ack` or `job_failed`.
+/// The work of one attempt. Initiator: session, after `placed`; repeated until `job_ack` or `job_failed`. Goes to the
+/// decode instance itself where the placement names it as the prefill instance: then there is no hand-over.
 struct prefill_job {
   address from;
   ticket id;

@@ -177,9 +177,10 @@ using prefill_actor = peer_listener::extend<
   // How many attempts it holds.
   caf::result<uint64_t>(atom::get_status)>;
 
-/// One decode worker: continuous batching.
+/// One decode worker: continuous batching; computes prompts too, where their placement says so.
 using decode_actor = peer_listener::extend<
   caf::result<void>(conductor_hello), caf::result<void>(report_ack), caf::result<void>(reserve),
+  caf::result<void>(prefill_job), caf::result<void>(fetched),
   caf::result<void>(handed_over), caf::result<void>(quiesced), caf::result<void>(cancel),
   caf::result<void>(token_acks), caf::result<void>(arrived), caf::result<void>(node_fenced),
   caf::result<void>(published), caf::result<void>(layer_done), caf::result<void>(work_done),

@@ -179,6 +179,7 @@ struct route_decision {
   uint64_t ask_again_ns = 0;
   ec reason = ec::none;
   uint64_t view = 0; ///< version of the policy's view of the instances: how many changes it had seen
+  bool at_decode = false; ///< by the Conductor alone: `chosen.prefill` is a decode instance; it computes the prompt
 };
 
 template <class Inspector>
@@ -289,7 +290,7 @@ bool inspect(Inspector& f, route_decision& x) {
   return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("chosen", x.chosen),
                             f.field("decode", x.decode), f.field("best", x.best), f.field("sort_key", x.sort_key),
                             f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason),
-                            f.field("view", x.view));
+                            f.field("view", x.view), f.field("at_decode", x.at_decode));
 }
 
 } // namespace perigee

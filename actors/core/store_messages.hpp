@@ -4,6 +4,7 @@
 #include "actors/core/ids.hpp"
 #include "actors/core/inspect_kernels.hpp"
 
+#include <optional>
 #include <vector>
 
 namespace perigee {
@@ -131,6 +132,7 @@ struct publish {
   uint64_t id = 0;
   std::vector<block_key> keys;
   std::vector<uint32_t> slots;
+  std::optional<uint32_t> shard = {}; ///< index of the one to give them to while it lives; by default the local one
 };
 
 /// Nobody reads the slots for this operation any more; `stored` of the blocks are new at a shard.
@@ -225,7 +227,8 @@ bool inspect(Inspector& f, fetched& x) {
 
 template <class Inspector>
 bool inspect(Inspector& f, publish& x) {
-  return f.object(x).fields(f.field("id", x.id), f.field("keys", x.keys), f.field("slots", x.slots));
+  return f.object(x).fields(f.field("id", x.id), f.field("keys", x.keys), f.field("slots", x.slots),
+                            f.field("shard", x.shard));
 }
 
 template <class Inspector>

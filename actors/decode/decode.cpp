@@ -21,7 +21,8 @@ void decode_state::flush() {
         using type = std::decay_t<decltype(content)>;
         if constexpr (std::is_same_v<type, fence_node>)
           self_->send(beside_.transport, content);
-        else if constexpr (std::is_same_v<type, publish>)
+        else if constexpr (std::is_same_v<type, publish> || std::is_same_v<type, fetch>
+                           || std::is_same_v<type, cancel_store>)
           self_->send(beside_.store, std::move(content));
         else
           self_->send(beside_.stream, std::move(content));
@@ -40,7 +41,10 @@ decode_actor::behavior_type decode_state::make_behavior() {
     // The most frequent first: they are tried in this order.
     [this](const work_done& message) { handle(message); },
     [this](const token_acks& message) { handle(message); },
-    [this](const peer_up& news) { peers_.up(news); },
+    [this](const peer_up& news) {
+      if (peers_.up(news))
+        handle(news);
+    },
     [this](const peer_down& news) {
       if (peers_.down(news))
         handle(news);
@@ -61,13 +65,18 @@ decode_actor::behavior_type decode_state::make_behavior() {
       core_.on(now_ns(*self_), std::move(message));
       flush();
     },
+    [this](prefill_job& message) {
+      core_.on(now_ns(*self_), std::move(message));
+      flush();
+    },
     [this](const handed_over& message) { handle(message); },
     [this](const quiesced& message) { handle(message); },
     [this](const cancel& message) { handle(message); },
     [this](const arrived& message) { handle(message); },
     [this](const node_fenced& message) { handle(message); },
+    [this](const fetched& message) { handle(message); },
     [this](const published& message) { handle(message); },
-    [](const layer_done&) {}, // The stream reports layers of prefills only.
+    [](const layer_done&) {}, // Nobody waits for the layers of a prompt that stays here.
     [this](atom::get_status) { return uint64_t{core_.attempts()}; },
   };
 }

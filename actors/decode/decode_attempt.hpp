@@ -2,22 +2,26 @@
 #pragma once
 
 #include "actors/core/handover_messages.hpp"
+#include "actors/decode/own_prompt.hpp"
 
 #include <optional>
 #include <vector>
 
 namespace perigee {
 
-/// One attempt at a decode instance: slots that prefill writes into, then one sequence per choice.
+/// One attempt at a decode instance: slots that prefill writes into, or a prompt that is computed here; then one
+/// sequence per choice.
 struct decode_attempt {
   enum class stage : uint8_t {
     transfer, ///< slots are granted; writes may land
-    leaving,  ///< as before, but nobody wants it any more: waits for `quiesced` or a fence
+    prompt,   ///< is computed here
+    leaving,  ///< nobody wants it any more: waits for `quiesced` or a fence; a prompt for its fetch and its chunk
     running,
   };
 
-  reserve job;
+  reserve job; ///< of a prompt computed here `from` is this instance
   stage at = stage::transfer;
+  std::optional<own_prompt> prompt; ///< until `running`
   uint64_t deadline_ns = 0;
   std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`
   uint32_t immediate = 0;      ///< of the inbound transfer

@@ -9,7 +9,9 @@
 namespace perigee {
 
 decode_core::decode_core(decode_options options)
-  : options_(std::move(options)), pool_(options_.slots), reporter_(options_.self, to_ns(options_.times.report)) {}
+  : options_(std::move(options)), pool_(options_.slots), reporter_(options_.self, to_ns(options_.times.report)) {
+  options_.chunk_tokens = whole_blocks(options_.chunk_tokens, options_.layout.block_tokens);
+}
 
 decode_core::attempt* decode_core::find(const ticket& id) {
   auto at = attempts_.find(id);
@@ -73,6 +75,15 @@ void decode_core::stop_attempt(uint64_t now_ns, const ticket& id, finish_reason 
     stop_sequence(order, reason);
 }
 
+/// A higher attempt cancels the lower ones.
+void decode_core::stop_lower(uint64_t now_ns, const ticket& id) {
+  for (auto lower = attempts_.lower_bound({id.request, 0}); lower != attempts_.end() && lower->first < id;) {
+    auto known = (lower++)->first;
+    marker("decode: higher attempt");
+    stop_attempt(now_ns, known, finish_reason::failed);
+  }
+}
+
 void decode_core::on(uint64_t now_ns, const cancel& order) {
   auto known = false;
   for (auto at = attempts_.lower_bound({order.id.request, 0}); at != attempts_.end() && at->first <= order.id;) {
@@ -81,6 +92,7 @@ void decode_core::on(uint64_t now_ns, const cancel& order) {
     known |= id == order.id;
     marker(target.at == stage::running    ? "decode: cancel running"
            : target.at == stage::transfer ? "decode: cancel transfer"
+           : target.at == stage::prompt   ? "decode: cancel prompt"
                                           : "decode: cancel leaving");
     if (target.at == stage::leaving) {
       out.to(order.from, cancelled{options_.self, id});
@@ -111,6 +123,13 @@ void decode_core::on(uint64_t now_ns, const token_acks& acks) {
 }
 
 void decode_core::on(uint64_t now_ns, const published& answer) {
+  if (auto prompt = offered_.find(answer.id); prompt != offered_.end()) {
+    for (auto slot : prompt->second.slots)
+      pool_.drop_ref(slot);
+    coming_.remove(prompt->second.number, prompt->second.keys);
+    offered_.erase(prompt);
+    return after(now_ns);
+  }
   auto at = publishing_.find(answer.id);
   if (at == publishing_.end())
     return;
@@ -120,8 +139,15 @@ void decode_core::on(uint64_t now_ns, const published& answer) {
   after(now_ns);
 }
 
+void decode_core::on(uint64_t, const peer_up& news) {
+  if (news.who.kind == role::shard && options_.local_shard == news.who.index)
+    local_shard_ = news.who;
+}
+
 void decode_core::on(uint64_t now_ns, const peer_down& news) {
   reporter_.lost(news.who);
+  if (local_shard_ == news.who)
+    local_shard_.reset();
   if (news.who.kind == role::session)
     tokens_.drop_session(news.who);
   auto ids = std::vector<ticket>{};
@@ -145,6 +171,7 @@ void decode_core::on(uint64_t now_ns, const peer_down& news) {
 
 /// After everything that may have changed what runs.
 void decode_core::after(uint64_t now_ns) {
+  admit_prompts(now_ns);
   step(now_ns);
   send_tokens(now_ns, UINT64_MAX);
   if (reporter_.due(now_ns))
@@ -177,7 +204,7 @@ void decode_core::send_report(uint64_t now_ns) {
   for (const auto& [id, at] : attempts_) {
     if (at.at == stage::leaving)
       continue;
-    news.waiting += at.at == stage::transfer;
+    news.waiting += at.at != stage::running;
     news.queued_tokens += at.tokens_max;
     if (news.full)
       news.active.push_back({id, at.tokens_max, at.job.placement});
@@ -187,7 +214,7 @@ void decode_core::send_report(uint64_t now_ns) {
 
 bool decode_core::device_lost(uint64_t now_ns) const {
   auto overdue = [&](uint64_t since_ns) { return since_ns + to_ns(options_.times.device) <= now_ns; };
-  return device_broken_ || (step_ && overdue(step_since_ns_))
+  return device_broken_ || (step_ && overdue(step_since_ns_)) || (chunk_ && overdue(chunk_->since_ns))
          || std::any_of(copies_.begin(), copies_.end(),
                         [&](const auto& item) { return overdue(item.second.since_ns); });
 }
@@ -199,7 +226,10 @@ void decode_core::tick(uint64_t now_ns) {
       late.push_back(id);
   for (const auto& id : late) {
     marker("decode: deadline");
-    stop_attempt(now_ns, id, finish_reason::failed);
+    if (attempts_.at(id).at == stage::prompt)
+      fail_prompt(now_ns, id, ec::deadline);
+    else
+      stop_attempt(now_ns, id, finish_reason::failed);
   }
   send_tokens(now_ns, to_ns(options_.times.retry));
   after(now_ns);

@@ -14,8 +14,13 @@
 #include "actors/decode/decode_attempt.hpp"
 #include "actors/decode/inbound_transfers.hpp"
 #include "actors/decode/refusals.hpp"
+#include "actors/policy/coupling.hpp"
+#include "actors/policy/local_order.hpp"
+#include "actors/prefill/chunk_plan.hpp"
+#include "actors/prefill/coming_blocks.hpp"
 #include "kernels/kv_layout.hpp"
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <variant>
@@ -31,14 +36,22 @@ struct decode_options {
   transport::remote_region region; ///< the pool, as peers address it
   uint32_t batch_max = 256;
   bool keep_generated = true; ///< offer full generated blocks to the shards
+  // Of prompts that it computes itself:
+  coupling coupled = coupling::none; ///< `prefill_first`: no step while there is a prompt to compute
+  uint32_t chunk_tokens = 1024;      ///< at once, between two steps
+  std::optional<uint32_t> local_shard; ///< asked for what the plan does not name
+  local_order order = local_order::fifo;
+  uint32_t prompts_max = 1024; ///< that wait or are being computed
 };
 
 /// Everything a decode instance decides and remembers, without actor, clock or I/O. Ends and time stand in
-/// decode_core.cpp, everything up to the join in decode_handover.cpp, the batch in decode_steps.cpp.
+/// decode_core.cpp, everything up to the join in decode_handover.cpp, the batch in decode_steps.cpp; prompts that it
+/// computes itself in decode_prompts.cpp.
 class decode_core {
 public:
-  using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report>;
-  using local_message = std::variant<publish, fence_node, run_decode, run_copy>;
+  using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report, job_ack, job_failed>;
+  using local_message =
+    std::variant<publish, fence_node, run_decode, run_copy, run_prefill, cancel_work, fetch, cancel_store>;
 
   explicit decode_core(decode_options options);
 
@@ -47,16 +60,19 @@ public:
     inbound_.use_lane(lane);
   }
 
+  void on(uint64_t now_ns, const peer_up& news);
   void on(uint64_t now_ns, const peer_down& news);
   void on(uint64_t now_ns, const conductor_hello& hello);
   void on(uint64_t now_ns, const report_ack& ack);
   void on(uint64_t now_ns, reserve request);
+  void on(uint64_t now_ns, prefill_job job);
   void on(uint64_t now_ns, const handed_over& news);
   void on(uint64_t now_ns, const quiesced& news);
   void on(uint64_t now_ns, const cancel& order);
   void on(uint64_t now_ns, const token_acks& acks);
   void on(uint64_t now_ns, const arrived& news);
   void on(uint64_t now_ns, const node_fenced& news);
+  void on(uint64_t now_ns, const fetched& answer);
   void on(uint64_t now_ns, const published& answer);
   void on(uint64_t now_ns, const work_done& answer);
   void tick(uint64_t now_ns);
@@ -79,7 +95,19 @@ private:
 
   attempt* find(const ticket& id);
   void try_join(uint64_t now_ns, const ticket& id);
-  void fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> slots);
+  void fork(uint64_t now_ns, attempt& owner, const std::vector<token_id>& first_tokens, uint32_t reused);
+  void admit_prompts(uint64_t now_ns);
+  bool waits_for_sibling(const own_prompt& next) const;
+  void start_fetch(attempt& next, uint64_t now_ns);
+  attempt* next_prompt(uint64_t now_ns);
+  bool start_chunk(uint64_t now_ns);
+  void chunk_done(uint64_t now_ns, const kernels::work_result& result);
+  void prompt_computed(uint64_t now_ns, attempt& at, const kernels::work_result& result);
+  void offer_prompt(own_prompt& prompt, const std::vector<uint32_t>& slots);
+  void stores_no_more(own_prompt& prompt);
+  void fail_prompt(uint64_t now_ns, const ticket& id, ec reason);
+  void leave_prompt(attempt& unwanted);
+  void free_if_quiet(const ticket& id);
   void step(uint64_t now_ns);
   bool has_block(const sequence& at) const;
   bool ensure_block(uint64_t order);
@@ -87,6 +115,7 @@ private:
   void end_sequence(uint64_t order, finish_reason reason, bool keep);
   void stop_sequence(uint64_t order, finish_reason reason);
   void end_attempt(const ticket& id);
+  void stop_lower(uint64_t now_ns, const ticket& id);
   void leave(uint64_t now_ns, attempt& unwanted);
   void stop_attempt(uint64_t now_ns, const ticket& id, finish_reason reason);
   void free_transfer(const ticket& id);
@@ -103,6 +132,24 @@ private:
   refusals refused_;
   std::map<uint64_t, ticket> fences_;
   std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
+  std::deque<ticket> prompts_;    // in order of arrival, until computed
+  std::deque<ticket> unadmitted_; // those that have no slots yet
+  std::map<uint64_t, ticket> fetches_;
+  coming_blocks coming_;
+  struct offered {
+    uint64_t number = 0; // of the prompt
+    std::vector<block_key> keys;
+    std::vector<uint32_t> slots;
+  };
+  std::map<uint64_t, offered> offered_; // prompts' blocks on their way to the shards; their sequences go on
+  std::optional<address> local_shard_;
+  struct chunk_item {
+    uint64_t work = 0;
+    ticket id;
+    bool last = false;
+    uint64_t since_ns = 0;
+  };
+  std::optional<chunk_item> chunk_; // stream item in flight
   std::optional<uint64_t> step_;                         // stream item in flight
   uint64_t step_since_ns_ = 0;
   std::vector<uint64_t> step_rows_; // orders

@@ -34,12 +34,7 @@ void decode_core::on(uint64_t now_ns, reserve request) {
     marker("decode: refused again");
     return refuse(ec::out_of_blocks);
   }
-  for (auto lower = attempts_.lower_bound({request.id.request, 0});
-       lower != attempts_.end() && lower->first < request.id;) {
-    auto id = (lower++)->first;
-    marker("decode: higher attempt");
-    stop_attempt(now_ns, id, finish_reason::failed);
-  }
+  stop_lower(now_ns, request.id);
   auto need = options_.layout.blocks_for(request.tokens.size());
   auto room = pool_.count(slot_state::free);
   // Every running sequence may need its next block before this one joins.
@@ -93,18 +88,19 @@ void decode_core::try_join(uint64_t now_ns, const ticket& id) {
   at.at = stage::running;
   inbound_.close(at.immediate);
   joined_.bury(id);
-  auto slots = std::exchange(at.slots, {});
-  for (auto slot : slots)
+  for (auto slot : at.slots)
     pool_.to_live(slot);
   written_.insert(written_.end(), slots.begin(), slots.end());
   out.to(at.job.from, joined{options_.self, id});
-  fork(now_ns, at, std::move(slots));
+  auto news = *std::exchange(at.announced, std::nullopt);
+  fork(now_ns, at, news.first_tokens, news.reused);
   after(now_ns);
 }
 
 /// One sequence per choice: full blocks of the prompt are shared, its partial tail is copied.
-void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> slots) {
+void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_id>& first_tokens, uint32_t reused) {
   const auto& job = owner.job;
+  auto slots = std::exchange(owner.slots, {});
   auto id = job.id;
   auto copies = kernels::copy_work{};
   auto shared = job.tokens.size() / options_.layout.block_tokens;
@@ -119,7 +115,7 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> sl
     fresh.owner = &owner;
     fresh.tokens.reserve(job.tokens.size() + std::min(job.gen.max_tokens, tokens_expected));
     fresh.tokens = job.tokens;
-    fresh.tokens.push_back(owner.announced->first_tokens[i]);
+    fresh.tokens.push_back(first_tokens[i]);
     fresh.blocks = slots;
     auto torn = false;
     if (i > 0) {
@@ -135,8 +131,8 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, std::vector<uint32_t> sl
         }
       }
     }
-    tokens_.open(id, choice.choice, job.session, choice.generated, owner.announced->reused);
-    tokens_.push(id, choice.choice, owner.announced->first_tokens[i]);
+    tokens_.open(id, choice.choice, job.session, choice.generated, reused);
+    tokens_.push(id, choice.choice, first_tokens[i]);
     auto finish = job.gen.finish_after(fresh.tokens.back(), choice.generated + 1);
     if (torn)
       ended.emplace_back(order, finish_reason::preempted);
@@ -180,6 +176,8 @@ void decode_core::leave(uint64_t, attempt& unwanted) {
   reporter_.ended({unwanted.job.id, unwanted.tokens_max, unwanted.job.placement});
   if (unwanted.cancel_asked_by)
     out.to(*unwanted.cancel_asked_by, cancelled{options_.self, unwanted.job.id});
+  if (unwanted.prompt)
+    leave_prompt(unwanted);
 }
 
 void decode_core::fence(attempt& written) {

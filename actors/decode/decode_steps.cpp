@@ -34,7 +34,7 @@ bool decode_core::ensure_block(uint64_t order) {
       end_sequence(order, finish_reason::preempted, true);
       return false;
     }
-    if (pool_.count(slot_state::transfer) == 0) {
+    if (at.blocks.size() == pool_.capacity()) {
       marker("decode: pool too small");
       end_sequence(order, finish_reason::length, false);
     }
@@ -43,7 +43,9 @@ bool decode_core::ensure_block(uint64_t order) {
 }
 
 void decode_core::step(uint64_t now_ns) {
-  if (step_ || device_broken_)
+  if (step_ || chunk_ || device_broken_)
+    return;
+  if (start_chunk(now_ns) && options_.coupled == coupling::prefill_first)
     return;
   auto work = kernels::decode_work{};
   step_rows_.clear();
@@ -92,6 +94,10 @@ void decode_core::on(uint64_t now_ns, const work_done& answer) {
       pool_.drop_ref(slot);
     copies_.erase(copy);
     device_broken_ |= !answer.result.outcome.ok();
+    return after(now_ns);
+  }
+  if (chunk_ && chunk_->work == answer.result.id) {
+    chunk_done(now_ns, answer.result);
     return after(now_ns);
   }
   if (step_ != answer.result.id)

@@ -65,10 +65,14 @@ cluster_config embedded_config(const embedded_options& options) {
   node.name = embedded_node_name;
   node.host = options.host;
   node.http = options.http;
-  node.roles = {node_role::gateway, node_role::conductor, node_role::prefill, node_role::decode};
+  node.roles = {node_role::gateway, node_role::conductor};
+  if (options.prefill > 0) {
+    node.roles.push_back(node_role::prefill);
+    node.prefill_count = options.prefill;
+  }
+  node.roles.push_back(node_role::decode);
   if (options.shards > 0)
     node.roles.push_back(node_role::shard);
-  node.prefill_count = options.prefill;
   node.decode_count = options.decode;
   node.shard_count = options.shards;
   node.kv_memory = options.kv_memory;

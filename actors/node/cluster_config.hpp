@@ -25,10 +25,18 @@ struct slo_config {
   std::chrono::nanoseconds tbt = std::chrono::milliseconds{100}; ///< time between tokens
 };
 
+/// Which prompts decode instances compute themselves: those with less to compute than both.
+struct conditional_config {
+  uint32_t uncached_tokens_max = 2048;
+  uint32_t uncached_percent_max = 70; ///< of the prompt
+};
+
 struct policy_config {
   std::string route = "kvcache-centric";
   std::string admission = "early";
   std::string local_order = "fifo";
+  std::string coupled = "none";
+  std::optional<conditional_config> conditional; ///< nothing: prefill instances compute all prompts
   parameter_values route_params; ///< of the routing policy, where they differ from its defaults
 };
 

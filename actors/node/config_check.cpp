@@ -149,8 +149,9 @@ void check_totals(const cluster_config& config, errors& out) {
     out.push_back({path, "missing: the list of nodes"});
     return;
   }
+  auto is_coupled = config.policy.coupled != "none";
   for (auto what : {node_role::gateway, node_role::conductor, node_role::prefill, node_role::decode})
-    if (config.count(what) == 0)
+    if (config.count(what) == 0 && !(is_coupled && what == node_role::prefill))
       out.push_back({path, fmt::format("no node has the role \"{}\"; the cluster needs one", to_string(what))});
   if (config.count(node_role::conductor) > 1) {
     auto names = std::vector<std::string>{};
@@ -160,6 +161,19 @@ void check_totals(const cluster_config& config, errors& out) {
     out.push_back({path, fmt::format("{} nodes have the role \"conductor\" ({}); exactly one may", names.size(),
                                      quote_all(names))});
   }
+}
+
+void check_coupled(const cluster_config& config, errors& out) {
+  if (config.policy.coupled == "none")
+    return;
+  auto path = std::string{"perigee.policy.coupled"};
+  if (auto count = config.count(node_role::prefill); count > 0)
+    out.push_back({path, fmt::format("found \"{}\" with {} prefill instances; decode instances compute prompts then: "
+                                     "take the role from the nodes, or \"none\"",
+                                     config.policy.coupled, count)});
+  if (config.policy.conditional)
+    out.push_back({path, fmt::format("found \"{}\" beside a section conditional; only one of them may stand there",
+                                     config.policy.coupled)});
 }
 
 } // namespace
@@ -173,6 +187,9 @@ std::vector<config_error> check_cluster_config(const cluster_config& config, con
   check_section(config, "perigee", out);
   check_section(config.slo, "perigee.slo", out);
   check_section(config.policy, "perigee.policy", out);
+  if (config.policy.conditional)
+    check_section(*config.policy.conditional, "perigee.policy.conditional", out);
+  check_coupled(config, out);
   check_section(config.log, "perigee.log", out);
   check_choice(config.policy.route, known.route, "perigee.policy.route", out);
   check_choice(config.policy.admission, known.admission, "perigee.policy.admission", out);

@@ -50,6 +50,18 @@ constexpr auto policy_keys = std::array{
                             "whether it is accepted (`perigee policies` lists the names)"},
   config_key<policy_config>{"local-order", &policy_config::local_order,
                             "which job a prefill instance computes next", false, 0, 0, "fifo, shortest-first"},
+  config_key<policy_config>{"coupled", &policy_config::coupled,
+                            "not `none`: a cluster without prefill instances, whose decode instances compute prompts "
+                            "before they go on decoding, or in chunks between steps",
+                            false, 0, 0, "none, prefill-first, chunked"},
+};
+
+constexpr auto conditional_keys = std::array{
+  config_key<conditional_config>{"max-uncached-tokens", &conditional_config::uncached_tokens_max,
+                                 "a decode instance computes a prompt itself that has fewer uncached tokens", false, 1,
+                                 1'048'576},
+  config_key<conditional_config>{"max-uncached-percent", &conditional_config::uncached_percent_max,
+                                 "and less than this share of it uncached", false, 1, 101},
 };
 
 constexpr auto log_keys = std::array{
@@ -154,6 +166,11 @@ std::span<const config_key<policy_config>> config_keys<policy_config>() {
 }
 
 template <>
+std::span<const config_key<conditional_config>> config_keys<conditional_config>() {
+  return conditional_keys;
+}
+
+template <>
 std::span<const config_key<log_config>> config_keys<log_config>() {
   return log_keys;
 }
@@ -216,6 +233,9 @@ std::string config_keys_markdown() {
   add_rows<policy_config>(out, "perigee.policy");
   out += "| `perigee.policy.route-params` | section of numbers |  |  | parameters of the routing policy by name "
          "(`perigee policies` lists them) |\n";
+  out += "| `perigee.policy.conditional` | section |  |  | given, even empty: decode instances compute short uncached "
+         "rests of prompts themselves |\n";
+  add_rows<conditional_config>(out, "perigee.policy.conditional");
   add_rows<log_config>(out, "perigee.log");
   add_rows<node_config>(out, "perigee.nodes[]");
   return out;

@@ -89,7 +89,8 @@ private:
     add(options.self_address, system_.spawn<shard_impl>(options));
   }
 
-  /// The same rule as the Conductor's: the shard of the same number if it is here, else the first one here.
+  /// The same rule as the Conductor's: the shard of the same number if it is here, else the first one here. Of prefill
+  /// instances, and of decode instances in a cluster without them.
   std::optional<uint32_t> local_shard(uint32_t index) const {
     for (const auto& shard : spec_.shards)
       if (shard.index == index)
@@ -145,6 +146,11 @@ private:
     options.region = region.remote;
     options.batch_max = spec_.batch_max;
     options.keep_generated = spec_.keep_generated;
+    options.coupled = spec_.coupled;
+    options.chunk_tokens = spec_.mixed_chunk_tokens;
+    options.local_shard = local_shard(instance.index);
+    options.order = spec_.order;
+    options.prompts_max = spec_.prefill_queue_max;
     auto beside = decode_neighbours{start_store_client(instance.index * 2 + 1, instance.index, region.local),
                                     node_.transport, start_stream(instance)};
     node_.decodes.push_back(system_.spawn<decode>(options, beside));

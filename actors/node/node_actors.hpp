@@ -4,6 +4,7 @@
 #include "actors/conductor/conductor_core.hpp"
 #include "actors/core/interfaces.hpp"
 #include "actors/edge/stream_edge.hpp"
+#include "actors/policy/coupling.hpp"
 #include "actors/policy/local_order.hpp"
 #include "actors/session/session_core.hpp"
 
@@ -40,6 +41,8 @@ struct node_spec {
   uint32_t batch_max = 256;
   local_order order = local_order::fifo; ///< of the jobs at one prefill instance
   uint32_t prefill_queue_max = 1024; ///< jobs at one prefill instance
+  coupling coupled = coupling::none;   ///< how decode instances compute prompts themselves
+  uint32_t mixed_chunk_tokens = 1024;  ///< of such a prompt, between two steps
   bool keep_generated = true;        ///< decode offers full generated blocks to the shards
 
   struct gateway {

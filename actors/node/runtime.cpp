@@ -102,6 +102,8 @@ struct node_runtime::parts {
     spec.chunk_tokens = config.prefill_chunk;
     spec.batch_max = config.max_batch;
     spec.order = find_local_order(config.policy.local_order).value();
+    spec.coupled = find_coupling(config.policy.coupled).value();
+    spec.mixed_chunk_tokens = config.prefill_chunk;
     for (auto i = 0u; i < node.count(node_role::prefill); ++i)
       spec.prefills.push_back(make_instance(first(node_role::prefill) + i));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)
@@ -117,6 +119,10 @@ struct node_runtime::parts {
       spec.conductor = conductor_options{};
       spec.conductor->policy = config.policy.route;
       spec.conductor->admit = find_admission(config.policy.admission).value();
+      spec.conductor->coupled = spec.coupled;
+      spec.conductor->mixed_chunk_tokens = spec.mixed_chunk_tokens;
+      if (const auto& limits = config.policy.conditional)
+        spec.conductor->at_decode = conditional{limits->uncached_tokens_max, limits->uncached_percent_max / 100.0};
       spec.conductor->slo_ttft_ns = ns(config.slo.ttft);
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})

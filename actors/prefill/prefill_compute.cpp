@@ -98,20 +98,7 @@ void prefill_core::start_compute(uint64_t now_ns) {
 void prefill_core::run_chunk(attempt& next, uint64_t now_ns) {
   const auto& layout = options_.layout;
   auto chunk = next_chunk(next.submitted, static_cast<uint32_t>(next.job.tokens.size()), options_.chunk_tokens, layout);
-  auto work = kernels::prefill_work{};
-  work.id = ++numbers_;
-  work.start = chunk.start;
-  work.tokens.assign(next.job.tokens.begin() + chunk.start, next.job.tokens.begin() + chunk.end);
-  work.blocks.assign(next.slots.begin(), next.slots.begin() + chunk.block_last);
-  if (chunk.last) {
-    const auto& gen = next.job.gen;
-    for (const auto& choice : gen.choices) {
-      auto sample = kernels::sample_request{gen.sampling, choice.choice, choice.generated, gen.prompt_tokens, {}};
-      if (gen.sampling.needs_history())
-        sample.history = next.job.tokens;
-      work.samples.push_back(std::move(sample));
-    }
-  }
+  auto work = chunk_work(++numbers_, chunk, next.job.tokens, next.slots, next.job.gen);
   next.submitted = chunk.end;
   next.work.insert(work.id);
   by_work_[work.id] = {next.job.id, chunk.block_first, chunk.block_last, chunk.last, now_ns};

@@ -62,9 +62,15 @@ cluster::cluster(world& home, cluster_options options)
       places.push_back({role::shard, i});
     add_node(std::move(places));
   }
-  for (uint32_t i = 0; i < options_.decodes; ++i)
-    add_node({{role::decode, i}});
-  for (uint32_t i = options_.shards_beside_prefills ? options_.prefills : 0; i < options_.shards; ++i)
+  auto coupled = options_.coupled != coupling::none;
+  for (uint32_t i = 0; i < options_.decodes; ++i) {
+    std::vector<place> places{{role::decode, i}};
+    if (coupled && i < options_.shards)
+      places.push_back({role::shard, i});
+    add_node(std::move(places));
+  }
+  auto beside = coupled ? options_.decodes : options_.shards_beside_prefills ? options_.prefills : 0;
+  for (uint32_t i = beside; i < options_.shards; ++i)
     add_node({{role::shard, i}});
   for (uint32_t number = 0; number < nodes(); ++number)
     start(number);
@@ -103,6 +109,8 @@ node_spec cluster::spec_of(uint32_t number) {
   spec.fingerprint = fingerprint();
   spec.chunk_tokens = options_.chunk_tokens;
   spec.batch_max = options_.batch_max;
+  spec.coupled = options_.coupled;
+  spec.mixed_chunk_tokens = options_.chunk_tokens;
   spec.make_fabric = [this, number](transport::fabric_events& events) { return fabrics_->make_fabric(number, events); };
   for (const auto& what : node.places) {
     if (what.kind == role::prefill) {
@@ -122,6 +130,9 @@ node_spec cluster::spec_of(uint32_t number) {
       spec.conductor = conductor_options{};
       spec.conductor->profile = profile_of(options_);
       spec.conductor->policy = options_.policy;
+      spec.conductor->coupled = options_.coupled;
+      spec.conductor->at_decode = options_.at_decode;
+      spec.conductor->mixed_chunk_tokens = options_.chunk_tokens;
       spec.conductor->members_expected = options_.prefills + options_.decodes + options_.shards;
       spec.policy = find_routing_policy(options_.policy)->spawn.with({home_.random("policy").next(), {}});
     }

@@ -34,6 +34,9 @@ struct cluster_options {
   uint32_t batch_max = 16;
   timing times;
   std::string policy = "kvcache-centric";
+  /// Not `none`: there are no prefill instances, and the first shards stand beside decode instances.
+  coupling coupled = coupling::none;
+  std::optional<conditional> at_decode; ///< which prompts decode instances compute
   uint32_t requests_max = 4096; ///< per gateway
   link_options link;
   fabric_options fabric;

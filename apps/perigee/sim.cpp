@@ -13,7 +13,9 @@
 #include <boost/json/serialize.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -53,12 +55,22 @@ private:
   bool shown_;
 };
 
+std::string modes_fact(const sim_plan& plan) {
+  auto names = std::vector<std::string>{};
+  for (const auto& run : plan.runs)
+    if (std::ranges::find(names, run.mode) == names.end())
+      names.push_back(run.mode);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 /// What a page says about its runs.
-std::vector<std::string> facts_of(const sim_flags& flags, const std::vector<sim::trace_request>& trace) {
+std::vector<std::string> facts_of(const sim_flags& flags, const sim_plan& plan,
+                                  const std::vector<sim::trace_request>& trace) {
   auto facts = std::vector<std::string>{
     flags.source.trace.empty() ? "drawn " + flags.source.draw : "trace " + std::filesystem::path{flags.source.trace}.filename().string(),
     fmt::format("{} requests in {:.0f} s at 1x", trace.size(), static_cast<double>(trace.back().arrival_ns) / 1e9),
     fmt::format("{} prefill + {} decode", flags.prefill, flags.decode),
+    modes_fact(plan),
     fmt::format("profile {}", flags.profile),
     fmt::format("SLO {}", flags.slo),
     fmt::format("lengths {}", flags.lengths)};
@@ -98,7 +110,7 @@ int run_sim(const sim_flags& flags) {
         pages.add(recorder.finish(result.records));
     }
   }
-  pages.write(plan, rows, facts_of(flags, trace));
+  pages.write(plan, rows, facts_of(flags, plan, trace));
   if (flags.json) {
     auto all = boost::json::array{};
     for (const auto& row : rows)
@@ -155,6 +167,19 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
   sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
+  sub->add_option("--coupled", flags->coupled,
+                  "none; or prefill-first, chunked: the instances of --prefill and --decode together do both, each with "
+                  "a cache of its own")
+    ->delimiter(',')->capture_default_str();
+  sub->add_flag("--conditional", flags->conditional,
+                "decode instances compute what is short and mostly cached themselves");
+  sub->add_option("--conditional-tokens", flags->conditional_tokens, "with fewer uncached tokens than that")
+    ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+  sub->add_option("--conditional-share", flags->conditional_share, "and less than this share of the prompt uncached")
+    ->check(CLI::Range(0.0, 2.0))->capture_default_str();
+  sub->add_option("--mixed-chunk", flags->mixed_chunk,
+                  "tokens of a prompt that a decode instance computes between two steps")
+    ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
   sub->add_option("--speed", flags->speeds, "arrivals come so much faster")->delimiter(',')->capture_default_str();
   sub->add_option("--requests", flags->source.requests, "only the first so many; 0: the whole trace, or 12,000 drawn ones")
     ->check(CLI::Range(0.0, 1e15)) // as a double, since CLI11 takes "-1" for a large unsigned number
@@ -185,6 +210,7 @@ void add_sim(CLI::App& app, action& chosen) {
               "  perigee sim --trace conversation_trace.jsonl --policy kvcache-centric,least-seconds\n"
               "  perigee sim --trace t.jsonl --prefill 6 --decode 10 --speed 1,2,3 --admission none,early --json\n"
               "  perigee sim --trace t.jsonl --requests 1000 --seeds 1..5 --digest\n"
+              "  perigee sim --draw short:1 --coupled none,prefill-first,chunked --speed 1,2,4\n"
               "  perigee sim --trace t.jsonl --policy kvcache-centric,random --html runs.html --timeline runs.json\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");

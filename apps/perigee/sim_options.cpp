@@ -81,6 +81,27 @@ parameter_values route_params_of(const sim_flags& flags) {
   return *values;
 }
 
+constexpr auto disaggregated = "disaggregated";
+constexpr auto conditionally = "conditional";
+
+/// Names of the rows of `--coupled` and `--conditional`.
+std::vector<std::string> modes_of(const sim_flags& flags) {
+  auto modes = std::vector<std::string>{};
+  for (const auto& name : flags.coupled) {
+    auto how = find_coupling(name);
+    if (!how)
+      refuse("--coupled", name, fmt::format("{}", fmt::join(coupling_names, ", ")));
+    if (*how == coupling::none)
+      modes.push_back(flags.conditional ? conditionally : disaggregated);
+    else
+      modes.push_back(name);
+  }
+  if (flags.conditional && std::ranges::find(modes, conditionally) == modes.end())
+    refuse("--conditional", fmt::format("--coupled {}", fmt::join(flags.coupled, ",")),
+           "only where prefill is not coupled with decode: among --coupled none");
+  return modes;
+}
+
 sim::noise_options parse_noise(const std::string& text) {
   constexpr auto allowed = "prefill=SIGMA, reports=AGE, events=SHARE, separated by commas; such as "
                            "prefill=0.2,reports=100ms,events=0.05";
@@ -166,16 +187,20 @@ sim_plan plan_sim(const sim_flags& flags) {
   for (auto speed : flags.speeds)
     if (!(speed > 0) || speed > 1e6)
       refuse("--speed", fmt::format("{}", speed), "more than 0, at most 1000000");
-  for (const auto& policy : flags.policies)
-    for (const auto& admission : flags.admissions)
-      for (auto speed : flags.speeds)
-        for (auto seed = first; seed <= last; ++seed)
-          plan.runs.push_back({policy, admission, speed, seed});
+  for (const auto& mode : modes_of(flags))
+    for (const auto& policy : flags.policies)
+      for (const auto& admission : flags.admissions)
+        for (auto speed : flags.speeds)
+          for (auto seed = first; seed <= last; ++seed)
+            plan.runs.push_back({policy, admission, mode, speed, seed});
   plan.promised = parse_slo(flags.slo);
   auto& cluster = plan.common.cluster;
   cluster.prefills = flags.prefill;
   cluster.decodes = flags.decode;
   cluster.chunk_tokens = flags.chunk_tokens;
+  cluster.mixed_chunk_tokens = flags.mixed_chunk;
+  if (flags.conditional)
+    cluster.at_decode = conditional{flags.conditional_tokens, flags.conditional_share};
   cluster.slo_ttft_ns = plan.promised.ttft_ns;
   cluster.slo_tbt_ns = plan.promised.tbt_ns;
   if (auto order = find_local_order(flags.local_order))
@@ -208,6 +233,9 @@ sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   auto options = plan.common;
   options.cluster.policy = run.policy;
   options.cluster.admit = admission_of(run.admission);
+  options.cluster.coupled = find_coupling(run.mode).value_or(coupling::none);
+  if (options.cluster.coupled != coupling::none)
+    options.cluster.at_decode.reset();
   options.clients.speed = run.speed;
   options.seed = run.seed;
   return options;

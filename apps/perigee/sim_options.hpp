@@ -4,6 +4,7 @@
 #include "actors/sim/replay/replay.hpp"
 #include "apps/perigee/sim_analyze.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,11 @@ struct sim_flags {
   std::string local_order = "fifo";
   uint32_t prefill = 8;
   uint32_t decode = 8;
+  std::vector<std::string> coupled = {"none"};
+  bool conditional = false;
+  uint32_t conditional_tokens = perigee::conditional{}.uncached_tokens_max;
+  double conditional_share = perigee::conditional{}.uncached_share_max;
+  uint32_t mixed_chunk = 1024;
   std::vector<double> speeds = {1};
   std::string profile = "a800x8-llama3-70b";
   std::string lengths = "oracle";
@@ -42,6 +48,7 @@ struct sim_flags {
 struct sim_run {
   std::string policy;
   std::string admission;
+  std::string mode = "disaggregated"; ///< or "conditional", "prefill-first", "chunked"
   double speed = 1;
   uint64_t seed = 1;
 };

@@ -49,7 +49,7 @@ sim_row row_of(const sim_plan& plan, const sim_run& run, const sim::replay_resul
 std::string render_sim(const std::vector<sim_row>& rows) {
   auto several_speeds = std::ranges::any_of(rows, [&](const auto& it) { return it.run.speed != rows.front().run.speed; });
   auto several_seeds = std::ranges::any_of(rows, [&](const auto& it) { return it.run.seed != rows.front().run.seed; });
-  auto header = std::vector<std::string>{"POLICY", "ADMISSION"};
+  auto header = std::vector<std::string>{"POLICY", "ADMISSION", "MODE"};
   if (several_speeds)
     header.push_back("SPEED");
   if (several_seeds)
@@ -60,7 +60,7 @@ std::string render_sim(const std::vector<sim_row>& rows) {
   auto table = text_table{header};
   for (const auto& row : rows) {
     const auto& it = row.service;
-    auto cells = std::vector<std::string>{row.run.policy, row.run.admission};
+    auto cells = std::vector<std::string>{row.run.policy, row.run.admission, row.run.mode};
     if (several_speeds)
       cells.push_back(fmt::format("{}", row.run.speed));
     if (several_seeds)
@@ -85,6 +85,7 @@ boost::json::object sim_json(const sim_row& row) {
     refusals[to_string(reason)] = count;
   return {{"policy", row.run.policy},
           {"admission", row.run.admission},
+          {"mode", row.run.mode},
           {"prefill", row.prefill},
           {"decode", row.decode},
           {"speed", row.run.speed},

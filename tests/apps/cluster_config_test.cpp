@@ -305,6 +305,36 @@ TEST_CASE("config_keys: sizes and durations are written in the largest unit that
   CHECK(!parse_bytes("99999999999TiB"));
 }
 
+TEST_CASE("cluster_config: decode instances may compute short rests of prompts, or all where nobody else does") {
+  auto none = parse(three_nodes);
+  CHECK(!std::get<cluster_config>(none).policy.conditional);
+  auto given = parse(with("admission = \"none\"", "admission = \"none\", conditional { max-uncached-tokens = 99 }"));
+  REQUIRE(std::holds_alternative<cluster_config>(given));
+  const auto& limits = std::get<cluster_config>(given).policy.conditional;
+  REQUIRE(limits.has_value());
+  CHECK(limits->uncached_tokens_max == 99);
+  CHECK(limits->uncached_percent_max == 70);
+  CHECK(error_with("admission = \"none\"", "conditional { max-uncached-percent = 0 }")
+        == "perigee.policy.conditional.max-uncached-percent: found 0, allowed are 1 to 101");
+  CHECK(error_with("admission = \"none\"", "coupled = \"both\"")
+        == "perigee.policy.coupled: found \"both\", allowed: none, prefill-first, chunked");
+  CHECK(error_with("admission = \"none\"", "coupled = \"chunked\"")
+          .starts_with("perigee.policy.coupled: found \"chunked\" with 2 prefill instances"));
+
+  auto text = with("admission = \"none\"", "coupled = \"chunked\"");
+  auto replace = [&](const std::string& part, const std::string& by) {
+    text.replace(text.find(part), part.size(), by);
+  };
+  replace("[\"prefill\", \"shard\"], prefill-count = 2", "[\"decode\", \"shard\"], decode-count = 2");
+  CHECK(errors_of(text) == std::vector<std::string>{});
+  auto folded = embedded_config(std::get<cluster_config>(parse(text)));
+  CHECK(folded.count(node_role::prefill) == 0);
+  CHECK(folded.count(node_role::decode) == 3);
+  CHECK(check_cluster_config(folded, known).empty());
+  replace("coupled = \"chunked\"", "coupled = \"chunked\", conditional {}");
+  CHECK(errors_of(text).size() == 1);
+}
+
 TEST_CASE("cluster_config: parameters of the routing policy are numbers that it has, within their range") {
   auto offered = known;
   offered.route_params["least-seconds"] = {{"patience", 2, 0, 10, "seconds"}};

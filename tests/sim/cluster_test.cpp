@@ -2,6 +2,8 @@
 #include "tests/sim/scenario.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
+
 using namespace perigee;
 using namespace perigee::sim;
 
@@ -93,6 +95,35 @@ TEST_CASE("cluster: nodes of every role die and come back") {
              {"decode: writer died", "session: prefill lost", "session: decode lost"});
 }
 
+TEST_CASE("cluster: decode instances compute what is mostly cached, on rough networks and short of room") {
+  auto half = std::max<uint64_t>(1, testing::seeds(30) / 2);
+  auto rough_one = run_seeds(half, [](uint64_t seed) { return conditionally(rough(seed)); },
+                             {"decode: prompt computed here", "decode: cancel prompt", "decode: cancel running"});
+  CHECK(rough_one.clients.errors.empty());
+  auto sum = run_seeds(half, [](uint64_t seed) { return conditionally(crowded(seed)); },
+                       {"decode: preempted", "decode: prompt computed here"});
+  INFO(sum.text());
+  CHECK(sum.clients.errors.empty());
+}
+
+TEST_CASE("cluster: decode instances that compute what is mostly cached die and come back, and everybody else") {
+  auto victims = std::vector<std::pair<role, uint32_t>>{
+    {role::decode, 0}, {role::prefill, 0}, {role::conductor, 0}, {role::shard, 0}, {role::decode, 1}};
+  run_seeds(testing::seeds(16), [&](uint64_t seed) { return conditionally(with_deaths(seed, victims)); },
+            {"decode: prompt computed here", "session: decode lost"});
+}
+
+TEST_CASE("cluster: instances that do both, on rough networks, short of room, and dying") {
+  auto victims = std::vector<std::pair<role, uint32_t>>{{role::decode, 0}, {role::conductor, 0}, {role::decode, 1}};
+  for (auto how : {coupling::chunked, coupling::prefill_first}) {
+    run_seeds(testing::seeds(10), [&](uint64_t seed) { return coupled(rough(seed), how); },
+              {"decode: prompt computed here", "decode: cancel prompt"});
+    run_seeds(testing::seeds(6), [&](uint64_t seed) { return coupled(crowded(seed), how); }, {"decode: preempted"});
+    run_seeds(testing::seeds(8), [&](uint64_t seed) { return coupled(with_deaths(seed, victims), how); },
+              {"decode: prompt computed here", "session: decode lost"});
+  }
+}
+
 TEST_CASE("cluster: devices break") {
   auto sum = run_seeds(12, with_broken_devices, {"decode: device error"});
   INFO(sum.text());
@@ -105,6 +136,11 @@ TEST_CASE("cluster: the same seed repeats a rough run to the byte") {
     CHECK(first.digest == run(rough(seed)).digest);
     CHECK(first.digest != run(rough(seed + 100)).digest);
   }
+}
+
+TEST_CASE("cluster: the same seed repeats runs in which decode instances compute prompts to the byte") {
+  for (auto make : {+[] { return conditionally(rough(3)); }, +[] { return coupled(rough(3), coupling::chunked); }})
+    CHECK(run(make()).digest == run(make()).digest);
 }
 
 TEST_CASE("cluster: the same seed repeats deaths and restarts to the byte") {

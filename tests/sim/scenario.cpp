@@ -94,6 +94,19 @@ scenario crowded(uint64_t seed) {
   return what;
 }
 
+scenario conditionally(scenario what) {
+  what.nodes.at_decode = conditional{40, 0.9};
+  return what;
+}
+
+scenario coupled(scenario what, coupling how) {
+  auto& nodes = what.nodes;
+  nodes.coupled = how;
+  nodes.prefills = 0;
+  nodes.shards = nodes.decodes - 1; // One of them has none.
+  return what;
+}
+
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims) {
   struct death {
     role kind;

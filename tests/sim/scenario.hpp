@@ -64,6 +64,12 @@ scenario rough(uint64_t seed);
 /// As `rough`, with more sequences than decode instances have room for once the Conductor expects short answers.
 scenario crowded(uint64_t seed);
 
+/// As `what`, and decode instances compute prompts of which most is cached.
+scenario conditionally(scenario what);
+
+/// As `what`, with instances that do both, and shards beside them.
+scenario coupled(scenario what, coupling how);
+
 /// As `rough`, and while requests come those nodes are killed and started again, one after the other or several at once.
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims);
 

@@ -38,7 +38,8 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   auto instants = uint64_t{0};
   auto start_ns = home.now() + warm_up_ns;
   if (options.recorder != nullptr)
-    options.recorder->begin(start_ns, options.cluster.prefills, options.cluster.decodes, replay_cluster::first_instance_node, trace);
+    options.recorder->begin(start_ns, options.cluster.prefill_instances(), options.cluster.decode_instances(),
+                            replay_cluster::first_instance_node, trace);
   auto ended = [&] {
     if (options.recorder != nullptr && options.recorder->sample_due(home.now()))
       options.recorder->sample(home.now(), [&](uint64_t block) { return replicas_of(target, block); });
@@ -56,14 +57,12 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   result.virtual_ns = clients.last_end_ns();
   result.messages = home.steps();
   result.timers = home.timers();
-  for (uint32_t i = 0; i < options.cluster.prefills; ++i) {
-    const auto& totals = target.prefill_stream(i).totals();
+  for (const auto* stream : target.streams()) {
+    const auto& totals = stream->totals();
     result.prefills += totals.prefills;
     result.prefill_s += static_cast<double>(totals.prefill_ns) / 1e9;
-  }
-  for (uint32_t i = 0; i < options.cluster.decodes; ++i) {
-    result.decode_steps += target.decode_stream(i).totals().steps;
-    result.decode_rows += target.decode_stream(i).totals().rows;
+    result.decode_steps += totals.steps;
+    result.decode_rows += totals.rows;
   }
   auto kv_bytes = options.cluster.profile.costs.kv_bytes_token;
   result.moved_tokens = target.network().totals().read_bytes / kv_bytes;

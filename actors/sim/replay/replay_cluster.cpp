@@ -60,9 +60,9 @@ replay_cluster::replay_cluster(world& home, replay_cluster_options options, cons
     });
   add_gateway();
   add_conductor();
-  for (uint32_t i = 0; i < options_.prefills; ++i)
+  for (uint32_t i = 0; i < options_.prefill_instances(); ++i)
     add_prefill(i);
-  for (uint32_t i = 0; i < options_.decodes; ++i)
+  for (uint32_t i = 0; i < options_.decode_instances(); ++i)
     add_decode(i);
   introduce();
 }
@@ -76,6 +76,8 @@ node_spec replay_cluster::begin_node() {
   spec.fingerprint = options_.profile.name;
   spec.chunk_tokens = options_.chunk_tokens;
   spec.order = options_.order;
+  spec.coupled = options_.coupled;
+  spec.mixed_chunk_tokens = options_.mixed_chunk_tokens;
   spec.batch_max = options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.
@@ -108,7 +110,11 @@ void replay_cluster::add_conductor() {
   conductor.reserve_max_tokens = options_.reserve_max_tokens;
   conductor.slo_ttft_ns = options_.slo_ttft_ns;
   conductor.slo_tbt_ns = options_.slo_tbt_ns;
-  conductor.members_expected = 2 * options_.prefills + options_.decodes;
+  conductor.coupled = options_.coupled;
+  conductor.at_decode = options_.at_decode;
+  conductor.mixed_chunk_tokens = options_.mixed_chunk_tokens;
+  auto shards = options_.coupled == coupling::none ? options_.prefills : options_.decode_instances();
+  conductor.members_expected = options_.prefills + options_.decodes + shards;
   conductor.waiting_requests_max = options_.requests_max;
   conductor.waiting_tokens_max = UINT64_MAX / 2;
   spec.conductor = conductor;
@@ -127,8 +133,7 @@ std::shared_ptr<device> replay_cluster::make_device(uint32_t slots, bool prefill
   options.end_token = end_token;
   options.recorder = options_.recorder;
   options.instance = static_cast<uint32_t>(prefills_.size() + decodes_.size()); // prefill is made first
-  if (prefills)
-    options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
+  options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
   auto stream = std::make_unique<replay_stream>(home_, std::move(options), random_.next(), *made->events);
   (prefills ? prefills_ : decodes_).push_back(stream.get());
   made->stream = std::move(stream);
@@ -140,8 +145,7 @@ void replay_cluster::add_prefill(uint32_t index) {
   auto spec = begin_node();
   auto number = spec.self.node;
   spec.prefills.push_back({index, make_device(options_.blocks_max, true)});
-  auto blocks = options_.profile.cache_tokens / options_.block_tokens;
-  spec.shards.push_back({index, shards_.emplace_back(blocks * layout_.block_bytes())});
+  add_shard(spec, index);
   const auto* stream = prefills_.back();
   network_->on_source(number, [stream, pool = devices_.back()->stream->pool()](const std::byte* place) {
     return place >= pool.data() && place < pool.data() + pool.size() ? stream->ready_ns(place) : 0;
@@ -153,7 +157,20 @@ void replay_cluster::add_decode(uint32_t index) {
   auto spec = begin_node();
   auto slots = static_cast<uint32_t>(options_.profile.decode_tokens / options_.block_tokens);
   spec.decodes.push_back({index, make_device(slots, false)});
+  if (options_.coupled != coupling::none)
+    add_shard(spec, index);
   finish_node(std::move(spec));
+}
+
+void replay_cluster::add_shard(node_spec& spec, uint32_t index) {
+  auto blocks = options_.profile.cache_tokens / options_.block_tokens;
+  spec.shards.push_back({index, shards_.emplace_back(blocks * layout_.block_bytes())});
+}
+
+std::vector<const replay_stream*> replay_cluster::streams() const {
+  auto all = std::vector<const replay_stream*>(prefills_.begin(), prefills_.end());
+  all.insert(all.end(), decodes_.begin(), decodes_.end());
+  return all;
 }
 
 /// In the place of the node actors: everybody hears of everybody else.

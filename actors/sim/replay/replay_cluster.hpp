@@ -10,6 +10,7 @@
 #include "actors/sim/replay/run_recorder.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,10 @@ struct replay_cluster_options {
   parameter_values route_params; ///< of that policy
   admission admit;
   local_order order = local_order::fifo;
+  /// Not `none`: `prefills` + `decodes` instances do both, each with a shard beside it.
+  coupling coupled = coupling::none;
+  std::optional<conditional> at_decode; ///< which prompts decode instances compute
+  uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
   bool reserve_max_tokens = false; ///< decode memory, for all that a request may generate
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;
@@ -43,6 +48,14 @@ struct replay_cluster_options {
   noise_options noise;
   bool serialize = false; ///< control messages go through the production `inspect`
   run_recorder* recorder = nullptr; ///< watches; may be null; sees no control messages where they are serialized
+
+  /// Instances of each role.
+  uint32_t prefill_instances() const noexcept {
+    return coupled == coupling::none ? prefills : 0;
+  }
+  uint32_t decode_instances() const noexcept {
+    return coupled == coupling::none ? decodes : prefills + decodes;
+  }
 };
 
 /// One gateway, one Conductor, prefill instances with a shard beside each, decode instances: production actors, assembled
@@ -58,12 +71,8 @@ public:
 
   caf::actor session() const;
   const conductor_core& conductor_state() const;
-  const replay_stream& prefill_stream(uint32_t index) const {
-    return *prefills_.at(index);
-  }
-  const replay_stream& decode_stream(uint32_t index) const {
-    return *decodes_.at(index);
-  }
+  /// Of all instances, those of prefill first.
+  std::vector<const replay_stream*> streams() const;
   const flow_network& network() const {
     return *network_;
   }
@@ -78,6 +87,7 @@ private:
   void add_conductor();
   void add_prefill(uint32_t index);
   void add_decode(uint32_t index);
+  void add_shard(node_spec& spec, uint32_t index);
   node_spec begin_node();
   void finish_node(node_spec spec);
   std::shared_ptr<device> make_device(uint32_t slots, bool prefills);

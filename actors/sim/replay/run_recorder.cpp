@@ -87,7 +87,7 @@ void run_recorder::passed(const caf::message& what, uint64_t now_ns) {
     const auto& news = what.get_as<placed>(0);
     if (auto* request = find(news.id.request)) {
       request->placed_ns = std::min(request->placed_ns, since_start(now_ns));
-      request->prefill = news.prefill.index;
+      request->prefill = news.prefill.kind == role::decode ? prefills_ + news.prefill.index : news.prefill.index;
       request->decode = prefills_ + news.decode.index;
     }
   } else if (what.match_elements<granted>()) {

@@ -82,6 +82,12 @@ struct lossy_decode : decode_script {
         device.push_back({copy->work.id, 0});
       else if (auto* step = std::get_if<run_decode>(&item))
         device.push_back({step->work.id, step->work.rows.size()});
+      else if (auto* chunk = std::get_if<run_prefill>(&item))
+        device.push_back({chunk->work.id, chunk->work.samples.size()});
+      else if (auto* ask = std::get_if<fetch>(&item))
+        beside.push_back([this, id = ask->id, blocks = below(ask->keys.size() + 1)] {
+          tell(fetched{id, static_cast<uint32_t>(blocks)});
+        });
     core.local.clear();
     REQUIRE(core.pool().check());
   }
@@ -115,8 +121,33 @@ struct lossy_decode : decode_script {
     post(at->second.job); // Late copies too.
   }
 
+  /// A prompt to compute here, of which a shard may hold some.
+  void start_own() {
+    auto number = 11 + below(6);
+    auto attempt_number = highest[number] += below(3) == 0;
+    auto like = reservation(number, static_cast<uint32_t>(1 + below(30)), static_cast<uint32_t>(1 + below(2)),
+                            attempt_number, static_cast<token_id>(number * 50));
+    auto [at, fresh] = own_jobs.try_emplace(like.id);
+    if (fresh) {
+      auto& job = at->second;
+      job.from = the_session;
+      job.id = like.id;
+      job.decode = the_decode;
+      job.tokens = like.tokens;
+      job.root = like.root;
+      job.gen = like.gen;
+      job.keys = chain_keys(job.root, job.tokens, 4);
+      if (below(2) == 0)
+        job.prefix = {{far_shard, static_cast<uint32_t>(below(job.keys.size() + 1))}};
+      job.deadline_ns = (1 + below(20'000)) * ms;
+    }
+    post(at->second);
+  }
+
   void act() {
-    auto number = 1 + below(10);
+    if (below(12) == 0)
+      start_own();
+    auto number = 1 + below(16);
     switch (below(10)) {
     case 0: start(); break;
     case 1:
@@ -175,6 +206,7 @@ struct lossy_decode : decode_script {
   std::vector<std::function<void()>> beside;
   std::vector<std::pair<uint64_t, size_t>> device;
   std::map<ticket, attempt> attempts;
+  std::map<ticket, prefill_job> own_jobs;
   std::map<uint64_t, uint32_t> highest;
 };
 
@@ -192,5 +224,6 @@ TEST_CASE("decode_core: whatever is lost, doubled or late, slots add up, and in 
     it.tick_after(250 * ms);
     CHECK_EQ(it.count<token_batch>(), 0);
     CHECK_GT(it.attempts.size(), 5);
+    CHECK_GT(it.own_jobs.size(), 5);
   }
 }

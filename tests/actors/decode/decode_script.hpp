@@ -13,7 +13,9 @@ struct decode_script : core_script<decode_core> {
   static constexpr uint32_t lane = 7;
 
   explicit decode_script(uint32_t slots = 16, uint32_t batch_max = 4, bool keep = true)
-    : core_script(options_for(slots, batch_max, keep)) {
+    : decode_script(options_for(slots, batch_max, keep)) {}
+
+  explicit decode_script(decode_options options) : core_script(std::move(options)) {
     core.use_lane(lane);
   }
 

@@ -35,6 +35,8 @@ process_cluster::process_cluster(std::shared_ptr<const kernels::model> model, co
   spec.layout = model_->layout(shape.block_tokens);
   spec.fingerprint = model_->fingerprint(shape.block_tokens);
   spec.chunk_tokens = shape.chunk_tokens;
+  spec.coupled = shape.coupled;
+  spec.mixed_chunk_tokens = shape.chunk_tokens;
   auto make = [&](uint32_t index) {
     auto how = kernels::stream_options{};
     how.slots = shape.slots;
@@ -58,6 +60,9 @@ process_cluster::process_cluster(std::shared_ptr<const kernels::model> model, co
   spec.session = {0, [this](std::span<const token_id>) { return std::make_unique<decoder>(model_); }, 1, 4096};
   spec.conductor = conductor_options{};
   spec.conductor->policy = "kvcache-centric";
+  spec.conductor->coupled = shape.coupled;
+  spec.conductor->at_decode = shape.at_decode;
+  spec.conductor->mixed_chunk_tokens = shape.chunk_tokens;
   spec.conductor->members_expected = shape.prefills + shape.decodes + shape.shards;
   spec.policy = find_routing_policy("kvcache-centric")->spawn;
   spec.make_fabric = [](transport::fabric_events& events) {

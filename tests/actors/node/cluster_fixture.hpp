@@ -16,6 +16,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct cluster_shape {
   uint32_t shard_slots = 256;
   uint32_t block_tokens = 16;
   uint32_t chunk_tokens = 64;
+  coupling coupled = coupling::none;
+  std::optional<conditional> at_decode = {};
   /// Makes the device of an instance; without it they compute on the processor.
   std::function<std::shared_ptr<device>(const kernels::stream_options&)> make_device = {};
 };

@@ -64,10 +64,17 @@ std::vector<token_id> long_prompt(size_t tokens) {
 } // namespace
 
 TEST_CASE("node: prompts give the reference tokens, one by one, all at once, cold and warm, for any shape") {
+  constexpr auto always = conditional{1'000'000, 2.0};
   for (auto shape : {cluster_shape{1, 1, 0}, cluster_shape{1, 1, 1}, cluster_shape{2, 3, 2},
-                     cluster_shape{.prefills = 3, .decodes = 1, .shards = 3, .shard_slots = 4}}) {
+                     cluster_shape{.prefills = 3, .decodes = 1, .shards = 3, .shard_slots = 4},
+                     cluster_shape{.prefills = 1, .decodes = 2, .shards = 0, .at_decode = always},
+                     cluster_shape{.prefills = 2, .decodes = 2, .shards = 2, .chunk_tokens = 16, .at_decode = always},
+                     cluster_shape{.prefills = 0, .decodes = 2, .shards = 2, .coupled = coupling::chunked},
+                     cluster_shape{.prefills = 0, .decodes = 1, .shards = 1, .chunk_tokens = 16,
+                                   .coupled = coupling::prefill_first}}) {
     CAPTURE(shape.prefills);
     CAPTURE(shape.shards);
+    CAPTURE(static_cast<int>(shape.coupled));
     auto cluster = process_cluster{model(), shape};
     for (const auto& request : golden_requests()) {
       auto one = cluster.run({request});
@@ -106,6 +113,25 @@ TEST_CASE("node: generated text is found again by the next turn") {
   CHECK_EQ(cluster.run({second})[0].end.cached_tokens, 64);
 }
 
+TEST_CASE("node: what is mostly cached is computed by the decode instance, with the same tokens as otherwise") {
+  auto apart = process_cluster{model(), {}};
+  auto joint = process_cluster{model(), {.at_decode = conditional{64, 0.7}}};
+  auto turn = process_cluster::greedy(long_prompt(100), 40);
+  for (auto i = 0; i < 4; ++i) {
+    auto expected = apart.run({turn});
+    auto got = joint.run({turn});
+    CHECK_EQ(got[0].detail, "");
+    CHECK_EQ(got[0].tokens, expected[0].tokens);
+    if (i > 0)
+      CHECK_GT(got[0].end.cached_tokens, turn.prompt.size() / 2);
+    CHECK(joint.becomes_idle());
+    CHECK(joint.comes_to_hold(turn.prompt.size() / 16));
+    turn.prompt.insert(turn.prompt.end(), got[0].tokens[0].begin(), got[0].tokens[0].end());
+    turn.prompt.push_back(static_cast<token_id>(7 + i));
+  }
+  CHECK_EQ(joint.status().placements, 4);
+}
+
 TEST_CASE("node: several choices of one prompt differ, and each is what it would be alone") {
   auto cluster = process_cluster{model(), {2, 2, 2}};
   auto request = process_cluster::greedy(long_prompt(37), 24);
@@ -124,7 +150,16 @@ TEST_CASE("node: several choices of one prompt differ, and each is what it would
 
 TEST_CASE("node: decode preempts when its blocks run out, and nobody notices") {
   auto roomy = process_cluster{model(), {}};
-  auto tight = process_cluster{model(), {.slots = 14}};
+  auto shape = cluster_shape{.slots = 14};
+  SUBCASE("prompts are computed elsewhere") {}
+  SUBCASE("short rests of prompts are computed by decode") {
+    shape.at_decode = conditional{64, 0.7};
+  }
+  SUBCASE("decode computes all prompts") {
+    shape.prefills = 0;
+    shape.coupled = coupling::chunked;
+  }
+  auto tight = process_cluster{model(), shape};
   auto requests = std::vector<open_request>{};
   for (auto i = 0; i < 6; ++i) {
     requests.push_back(process_cluster::greedy(long_prompt(40), 60));

@@ -44,6 +44,13 @@ PROTOCOL_ROW("prefill_job") {
   for (auto i = 0; i < 2; ++i)
     prefill.tell(prefill.job(1, 6));
   CHECK_EQ(prefill.core.attempts(), 1);
+  auto decode = decode_script{};
+  auto job = prefill_script::job(1, 6);
+  for (auto i = 0; i < 2; ++i)
+    decode.tell(job);
+  CHECK_EQ(decode.count<job_ack>(), 2);
+  CHECK_EQ(decode.core.attempts(), 1);
+  CHECK_EQ(decode.take_local<run_prefill>().size(), 1);
   auto unheard = placed_session();
   for (auto i = 0; i < 12; ++i)
     unheard.tick_after(retry);
@@ -64,6 +71,13 @@ PROTOCOL_ROW("job_ack") {
   prefill.tell(peer_down{the_session});
   prefill.tell(done(prefill.only_local<run_prefill>().work.id, {}, errc::cancelled));
   CHECK(prefill.empty());
+  auto decode = decode_script{};
+  decode.tell(prefill_script::job(1, 6));
+  CHECK_EQ(decode.count<job_ack>(), 1);
+  CHECK(is_silent<job_ack>(decode));
+  decode.tell(peer_down{the_session});
+  decode.tell(done(decode.only_local<run_prefill>().work.id, {}, errc::cancelled));
+  CHECK(decode.empty());
   auto it = placed_session();
   it.tell(job_ack{the_prefill, ticket_of(1, 7)}); // Of another attempt.
   CHECK(repeats<prefill_job>(it));
@@ -81,6 +95,12 @@ PROTOCOL_ROW("job_failed") {
   CHECK(failed.updates.at(0).finish == finish_reason::failed);
   CHECK(repeats<token_batch>(prefill));
   CHECK_EQ(prefill.count<job_failed>(), 0);
+  auto decode = decode_script{};
+  decode.tell(prefill_script::job(1, 6));
+  decode.tell(done(decode.only_local<run_prefill>().work.id, {}, errc::invalid_argument));
+  CHECK_EQ(decode.count<job_failed>(), 1);
+  CHECK(repeats<token_batch>(decode));
+  CHECK_EQ(decode.count<job_failed>(), 0);
 
   for (auto heard : {true, false}) { // If it never comes, the finish says the same.
     auto it = placed_session();

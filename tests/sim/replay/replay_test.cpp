@@ -64,6 +64,71 @@ TEST_CASE("replay: the second of two equal prompts computes one token, also of a
   CHECK(result.prefill_s == doctest::Approx(profile_seconds(1'000, 0) + profile_seconds(1'000, 999)));
 }
 
+TEST_CASE("replay: conditional: the second turn is computed at decode, between steps, from the prefix it fetched") {
+  // The first keeps decoding; the second is a long answer's companion at the same instance.
+  std::vector<trace_request> trace{lone_request(10'240, 500, 0), lone_request(11'000, 5, 0)};
+  trace[1].arrival_ns = 5'000'000'000;
+  for (size_t i = 20; i < trace[1].blocks.size(); ++i)
+    trace[1].blocks[i] = 1'000 + i;
+  auto options = small_cluster();
+  options.cluster.decodes = 1;
+  options.cluster.at_decode = conditional{};
+  options.cluster.mixed_chunk_tokens = 512;
+  auto result = run_replay(trace, options);
+  CHECK(result.problems == std::vector<std::string>{});
+  const auto& it = result.records.at(1);
+  CHECK(it.cached_tokens == 10'240);
+  CHECK(it.output_tokens == 5);
+  CHECK(result.handed_over_tokens == 22 * 512); // The first one, and what decode computed, to the shard of its prefix.
+  CHECK(result.moved_tokens == 10'240);
+  // Fetching 20 blocks, at most one step to wait for, two chunks with a step between them.
+  auto step = 0.0263 + 1e-4 + 3.43e-8 * 10'400;
+  auto ttft = static_cast<double>(it.ttft_ns) / 1e9;
+  auto computed = profile_seconds(11'000, 10'240) + 10'240 * 3.766e-6;
+  CHECK(ttft > computed + step);
+  CHECK(ttft < computed + 2 * step + 0.002);
+}
+
+TEST_CASE("replay: coupled: with prefill-first a prompt stalls sequences, in chunks it slows them") {
+  std::vector<trace_request> trace{lone_request(512, 300, 0), lone_request(20'480, 3, 100)};
+  trace[1].arrival_ns = 1'000'000'000;
+  auto gap_of = [&](coupling how) {
+    auto options = small_cluster();
+    options.cluster.prefills = 1;
+    options.cluster.decodes = 0;
+    options.cluster.coupled = how;
+    auto result = run_replay(trace, options);
+    CHECK(result.problems == std::vector<std::string>{});
+    CHECK(result.handed_over_tokens == 0);
+    CHECK(result.prefill_s == doctest::Approx(profile_seconds(512, 0) + profile_seconds(20'480, 0)));
+    return std::pair{static_cast<double>(result.records.at(0).tbt_ns) / 1e9,
+                     static_cast<double>(result.records.at(1).ttft_ns) / 1e9};
+  };
+  auto step = 0.0263 + 1e-4 + 3.43e-8 * 700;
+  auto [stalled_gap, first_ttft] = gap_of(coupling::prefill_first);
+  CHECK(first_ttft < profile_seconds(20'480, 0) + step + 0.001);
+  // Thirty of the 299 gaps: one of them has the whole prompt.
+  CHECK(stalled_gap > profile_seconds(20'480, 0) / 30);
+  auto [mixed_gap, mixed_ttft] = gap_of(coupling::chunked);
+  CHECK(mixed_ttft > profile_seconds(20'480, 0) + 19 * step);
+  CHECK(mixed_ttft < profile_seconds(20'480, 0) + 21 * step);
+  CHECK(mixed_gap > 0.1); // Twenty of them have 1,024 tokens.
+}
+
+TEST_CASE("replay: coupled: an instance reuses what it computed itself, and nothing else") {
+  std::vector<trace_request> trace{lone_request(5'120, 2, 0), lone_request(5'120, 2, 0)};
+  trace[1].arrival_ns = 5'000'000'000;
+  auto options = small_cluster();
+  options.cluster.coupled = coupling::chunked;
+  auto result = run_replay(trace, options);
+  CHECK(result.records.at(1).cached_tokens == 5'119);
+  CHECK(result.moved_tokens == 0);
+  options.cluster.policy = "round-robin";
+  result = run_replay(trace, options);
+  CHECK(result.records.at(1).cached_tokens == 0);
+  CHECK(result.moved_tokens == 0);
+}
+
 TEST_CASE("replay: a prefix that lies at a busy instance is fetched from there") {
   // The first request leaves 40 blocks at one instance; then something long keeps that one busy.
   std::vector<trace_request> trace{lone_request(20'480, 2, 0), lone_request(30'720, 2, 0), lone_request(21'000, 2, 0)};

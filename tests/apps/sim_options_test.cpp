@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/perigee/sim_options.hpp"
+#include "apps/perigee/usage.hpp"
+#include "tests/support/testing.hpp"
+
+using namespace perigee;
+using namespace perigee::cli;
+
+namespace {
+
+std::string refusal_of(const sim_flags& flags) {
+  try {
+    plan_sim(flags);
+  } catch (const usage_error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+} // namespace
+
+TEST_CASE("sim_options: a row for each way to couple prefill and decode") {
+  auto flags = sim_flags{};
+  auto plan = plan_sim(flags);
+  REQUIRE(plan.runs.size() == 1);
+  CHECK(plan.runs[0].mode == "disaggregated");
+  CHECK(options_of(plan, plan.runs[0]).cluster.coupled == coupling::none);
+  CHECK(options_of(plan, plan.runs[0]).cluster.decode_instances() == 8);
+
+  flags.coupled = {"none", "prefill-first", "chunked"};
+  flags.conditional = true;
+  flags.conditional_tokens = 99;
+  plan = plan_sim(flags);
+  REQUIRE(plan.runs.size() == 3);
+  CHECK(plan.runs[0].mode == "conditional");
+  auto apart = options_of(plan, plan.runs[0]).cluster;
+  CHECK(apart.coupled == coupling::none);
+  REQUIRE(apart.at_decode.has_value());
+  CHECK(apart.at_decode->uncached_tokens_max == 99);
+  CHECK(plan.runs[2].mode == "chunked");
+  auto joint = options_of(plan, plan.runs[2]).cluster;
+  CHECK(joint.coupled == coupling::chunked);
+  CHECK(!joint.at_decode.has_value());
+  CHECK(joint.prefill_instances() == 0);
+  CHECK(joint.decode_instances() == 16);
+}
+
+TEST_CASE("sim_options: what cannot be coupled is refused by name") {
+  auto flags = sim_flags{};
+  flags.coupled = {"mixed"};
+  CHECK(refusal_of(flags) == "--coupled: found \"mixed\", allowed none, prefill-first, chunked");
+  flags.coupled = {"chunked"};
+  flags.conditional = true;
+  CHECK(refusal_of(flags).starts_with("--conditional: found \"--coupled chunked\""));
+}
