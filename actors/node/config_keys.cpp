@@ -46,6 +46,10 @@ constexpr auto policy_keys = std::array{
                             "whether it is accepted (`perigee policies` lists the names)"},
   config_key<policy_config>{"local-order", &policy_config::local_order,
                             "which job a prefill instance computes next", false, 0, 0, "fifo, shortest-first"},
+  config_key<policy_config>{"plugin", &policy_config::plugin,
+                            "shared library whose policies `route` may name, from the working directory; on every machine"},
+  config_key<policy_config>{"remote", &policy_config::remote,
+                            "HOST:PORT of a `perigee policy-host`, with `route = \"remote\"`"},
 };
 
 constexpr auto log_keys = std::array{

@@ -29,6 +29,8 @@ struct serve_options {
   std::optional<uint32_t> max_batch;
   std::optional<uint32_t> threads;
   std::optional<std::string> route;
+  std::optional<std::string> plugin;
+  std::optional<std::string> remote;
   std::optional<std::string> admission;
   std::optional<std::string> log_level;
   std::optional<std::string> tap;
@@ -63,6 +65,8 @@ void apply_flags(cluster_config& config, const serve_options& options) {
   replace(config.prefill_chunk, options.prefill_chunk);
   replace(config.max_batch, options.max_batch);
   replace(config.policy.route, options.route);
+  replace(config.policy.plugin, options.plugin);
+  replace(config.policy.remote, options.remote);
   replace(config.policy.admission, options.admission);
   replace(config.log.level, options.log_level);
   replace(config.tap, options.tap);
@@ -101,6 +105,8 @@ void check(const cluster_config& config) {
 }
 
 int run(const serve_options& options) {
+  if (options.plugin)
+    load_plugins({*options.plugin});
   auto config = starting_point(options);
   apply_flags(config, options);
   check(config);
@@ -132,6 +138,8 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_option("--max-batch", options->max_batch, "sequences in one decode step [16]");
   sub->add_option("--threads", options->threads, "compute threads of each instance [cores, shared out]");
   sub->add_option("--route", options->route, "routing policy [kvcache-centric]");
+  sub->add_option("--plugin", options->plugin, "a shared library with more routing policies");
+  sub->add_option("--remote", options->remote, "HOST:PORT of a policy host, with --route remote");
   sub->add_option("--admission", options->admission, "admission policy [early]");
   sub->add_option("--log-level", options->log_level, "info or quiet [info]");
   sub->add_option("--tap", options->tap, "record every nondeterministic input into this file");
