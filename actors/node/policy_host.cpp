@@ -14,6 +14,11 @@ namespace perigee {
 policy_host_state::policy_host_state(caf::event_based_actor* self, policy_host_options options)
   : self_(self), options_(std::move(options)) {}
 
+policy_host_state::~policy_host_state() {
+  for (const auto& [guest, policy] : policies_)
+    caf::anon_send_exit(policy, caf::exit_reason::user_shutdown);
+}
+
 caf::behavior policy_host_state::make_behavior() {
   self_->set_down_handler([this](const caf::down_msg& news) {
     end_policy_of(news.source);

@@ -27,6 +27,8 @@ public:
   static inline constexpr const char* name = "policy-host";
 
   policy_host_state(caf::event_based_actor* self, policy_host_options options);
+  /// Ends its policies.
+  ~policy_host_state();
 
   caf::behavior make_behavior();
 

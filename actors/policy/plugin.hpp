@@ -44,7 +44,7 @@ struct policy_plugin {
   uint32_t abi = policy_abi;
   const char* compiler = "";
   const char* library = "";
-  const char* caf = "";
+  uint32_t caf = 0; ///< 1807: 0.18.7
   uint64_t layout = 0;
   void (*list)(std::vector<plugin_entry>& into) = nullptr;
 };
@@ -70,7 +70,7 @@ constexpr policy_plugin policy_plugin_identity() noexcept {
 #else
   result.library = "another standard library";
 #endif
-  result.caf = PERIGEE_TEXT(CAF_MAJOR_VERSION) "." PERIGEE_TEXT(CAF_MINOR_VERSION) "." PERIGEE_TEXT(CAF_PATCH_VERSION);
+  result.caf = CAF_VERSION;
 #undef PERIGEE_TEXT
 #undef PERIGEE_TEXT_OF
   for (auto size : {sizeof(route_query), sizeof(candidate), sizeof(route_decision), sizeof(route_offer),

@@ -58,8 +58,9 @@ std::optional<std::string> check_identity(const policy_plugin& found) {
     return differs("compiler", found.compiler, own.compiler);
   if (std::string_view{found.library} != own.library)
     return differs("standard library", found.library, own.library);
-  if (std::string_view{found.caf} != own.caf)
-    return differs("CAF", found.caf, own.caf);
+  auto version = [](uint32_t number) { return fmt::format("{}.{}.{}", number / 10000, number / 100 % 100, number % 100); };
+  if (found.caf != own.caf)
+    return differs("CAF", version(found.caf), version(own.caf));
   if (found.layout != own.layout)
     return differs("message layout", fmt::format("{:x}", found.layout), fmt::format("{:x}", own.layout));
   return std::nullopt;

@@ -66,8 +66,8 @@ def plugin_refused():
     """policy: a plugin that cannot be loaded ends every command with exit code 2 and a line that names it"""
     missing = scratch_dir() / "missing.so"
     config = scratch_dir() / "cluster.conf"
-    config.write_text(f'perigee {{ model = "{EXACT}" policy {{ route = "mine" plugin = "{missing}" }} nodes = [ {{ name = "a", '
-                      'http = 8000, roles = ["gateway", "conductor", "prefill", "decode"] } ] }')
+    config.write_text(f'perigee {{\n  model = "{EXACT}"\n  policy {{ route = "mine", plugin = "{missing}" }}\n'
+                      '  nodes = [ { name = "a", http = 8000, roles = ["gateway", "conductor", "prefill", "decode"] } ]\n}\n')
     for command, where in [(("policies", "--plugin", missing), "--plugin"), (("sim", "--draw", "short:1", "--plugin", missing), "--plugin"),
                            (("policy-host", "--policy", "mine", "--plugin", missing), "--plugin"),
                            (("serve", config), "perigee.policy.plugin"), (("node", config, "--name", "a"), "perigee.policy.plugin")]:

@@ -83,11 +83,11 @@ TEST_CASE("plugin_loader: what is no plugin is refused with the reason") {
 }
 
 TEST_CASE("plugin_loader: a plugin that was built for something else is refused, and both sides are named") {
-  check_refused(plugin("other-abi"), "it was built for policy ABI 999, this perigee for policy ABI 1");
-  check_refused(plugin("other-compiler"), "it was built for compiler gcc 4, this perigee for compiler ");
-  check_refused(plugin("other-library"), "it was built for standard library libstdc++ 3, this perigee for standard library ");
-  check_refused(plugin("other-caf"), "it was built for CAF 0.17.6, this perigee for CAF ");
-  check_refused(plugin("other-layout"), "it was built for message layout 1, this perigee for message layout ");
+  check_refused(plugin("other-abi"), "it was built for policy ABI 999, this perigee for 1; build it again");
+  check_refused(plugin("other-compiler"), "it was built for compiler gcc 4, this perigee for ");
+  check_refused(plugin("other-library"), "it was built for standard library libstdc++ 3, this perigee for libstdc++ ");
+  check_refused(plugin("other-caf"), "it was built for CAF 0.17.6, this perigee for 0.");
+  check_refused(plugin("other-layout"), "it was built for message layout 1, this perigee for ");
 }
 
 TEST_CASE("plugin_loader: a policy whose name is taken or not allowed is refused, and with it all of its plugin") {
@@ -110,17 +110,17 @@ TEST_CASE("cluster_config: a plugin of the cluster file brings its policies, and
     return std::nullopt;
   };
   auto errors_of = [&](const std::string& policy) {
-    auto text = "perigee { model = \"m\" policy { admission = \"none\" " + policy + " } nodes = [ { name = \"a\", http = 1, "
-                "roles = [\"gateway\", \"conductor\", \"prefill\", \"decode\"] } ] }";
+    auto text = "perigee {\nmodel = \"m\"\npolicy { admission = \"none\", " + policy
+                + " }\nnodes = [ { name = \"a\", http = 1, roles = [\"gateway\", \"conductor\", \"prefill\", \"decode\"] } ]\n}\n";
     auto loaded = actors::parse_cluster_config(text, "file", known);
     auto* errors = std::get_if<std::vector<actors::config_error>>(&loaded);
     return errors == nullptr ? std::vector<actors::config_error>{} : *errors;
   };
-  CHECK(errors_of("route = \"mine\" plugin = \"fine.so\" route-params { weight = 1.5 }").empty());
-  auto range = errors_of("route = \"mine\" plugin = \"fine.so\" route-params { weight = 3 }");
+  CHECK(errors_of("route = \"mine\", plugin = \"fine.so\", route-params { weight = 1.5 }").empty());
+  auto range = errors_of("route = \"mine\", plugin = \"fine.so\", route-params { weight = 3 }");
   REQUIRE_EQ(range.size(), 1);
   CHECK_EQ(range[0].path, "perigee.policy.route-params.weight");
-  auto refused = errors_of("route = \"mine\" plugin = \"broken.so\"");
+  auto refused = errors_of("route = \"mine\", plugin = \"broken.so\"");
   REQUIRE_EQ(refused.size(), 1);
   CHECK_EQ(to_string(refused[0]), "perigee.policy.plugin: plugin \"broken.so\" is refused");
   CHECK_EQ(errors_of("route = \"mine\"").size(), 1);
