@@ -152,7 +152,8 @@ private:
   std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);
   void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);
   std::vector<instance_load> loads_of(const books::member& at) const;
-  void record(uint64_t now_ns, const ticket& id, const route_decision& decision);
+  void record(uint64_t now_ns, const ticket& id, const route_decision& decision, const std::string& policy);
+  void take(uint64_t now_ns, const route_decision& answer, const std::string& policy);
   void adopt(uint64_t now_ns, const report& news);
   void learn(uint64_t now_ns, const report& news);
   void resend_placed(uint64_t now_ns);

@@ -160,19 +160,24 @@ void conductor_core::decide_without_policy(uint64_t now_ns) {
         view.set(load);
   auto decision = route_least_seconds{}.decide(outstanding_query_, view);
   decision.placement = outstanding_query_.placement;
-  on(now_ns, decision);
+  take(now_ns, decision, route_least_seconds::name);
 }
 
-void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decision& decision) {
+void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
+  take(now_ns, decision, options_.policy);
+}
+
+void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decision& decision,
+                            const std::string& policy) {
   if (decisions_.size() == decisions_kept)
     decisions_.pop_front();
-  auto& kept = decisions_.emplace_back(decision_record{id, now_ns, std::move(outstanding_query_), decision});
+  auto& kept = decisions_.emplace_back(decision_record{id, now_ns, std::move(outstanding_query_), decision, policy});
   // The best offers say what matters of them; all of them would be megabytes on a large cluster.
   kept.query.candidates = {};
   kept.query.decodes = {};
 }
 
-void conductor_core::on(uint64_t now_ns, const route_decision& answer) {
+void conductor_core::take(uint64_t now_ns, const route_decision& answer, const std::string& policy) {
   if (!outstanding_ || answer.placement != outstanding_query_.placement)
     return; // Too late: somebody else decided.
   auto decision = answer;
@@ -184,7 +189,7 @@ void conductor_core::on(uint64_t now_ns, const route_decision& answer) {
     return;
   auto& waiting = at->second;
   auto is_first_hold = outstanding_query_.fresh && decision.what == verdict::hold;
-  record(now_ns, waiting.request.id, decision);
+  record(now_ns, waiting.request.id, decision, policy);
   const auto* prefill = books_.find(decision.at_decode ? role::decode : prompt_role(), decision.chosen.prefill);
   const auto* decode = books_.find(role::decode, decision.decode);
   auto gone = decision.what == verdict::place && (!prefill || !prefill->ready || !decode || !decode->ready);

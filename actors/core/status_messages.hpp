@@ -28,6 +28,7 @@ struct decision_record {
   uint64_t at_ns = 0;
   route_query query;
   route_decision decision;
+  std::string policy; ///< that decided: the one of the configuration, or what stood in for it
 };
 
 struct cluster_status {
@@ -71,7 +72,7 @@ bool inspect(Inspector& f, member_status& x) {
 template <class Inspector>
 bool inspect(Inspector& f, decision_record& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("at_ns", x.at_ns), f.field("query", x.query),
-                            f.field("decision", x.decision));
+                            f.field("decision", x.decision), f.field("policy", x.policy));
 }
 
 template <class Inspector>

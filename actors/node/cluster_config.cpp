@@ -8,6 +8,17 @@
 
 namespace perigee::actors {
 
+std::optional<std::pair<std::string, uint16_t>> parse_place(std::string_view text) {
+  auto colon = text.rfind(':');
+  if (colon == 0 || colon == std::string_view::npos)
+    return std::nullopt;
+  auto port = uint16_t{0};
+  auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
+  if (error != std::errc{} || end != text.data() + text.size() || port == 0)
+    return std::nullopt;
+  return std::pair{std::string{text.substr(0, colon)}, port};
+}
+
 uint32_t node_config::count(node_role what) const noexcept {
   if (std::ranges::find(roles, what) == roles.end())
     return 0;

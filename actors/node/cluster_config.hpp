@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -37,6 +39,8 @@ struct policy_config {
   std::string local_order = "fifo";
   std::string coupled = "none";
   std::optional<conditional_config> conditional; ///< nothing: prefill instances compute all prompts
+  std::string plugin;            ///< a shared library whose policies may be named as `route`; empty: none
+  std::string remote;            ///< "HOST:PORT" of the policy host, with `route` "remote"
   parameter_values route_params; ///< of the routing policy, where they differ from its defaults
 };
 
@@ -99,11 +103,16 @@ struct cluster_config {
   std::string served_name() const;
 };
 
-/// The policies this binary offers, by name.
+/// Host and port of "HOST:PORT", nothing where the text is none.
+std::optional<std::pair<std::string, uint16_t>> parse_place(std::string_view text);
+
+/// The policies this process offers, by name.
 struct known_policies {
   std::vector<std::string> route;
   std::vector<std::string> admission;
   std::map<std::string, std::vector<parameter_info>> route_params = {}; ///< by routing policy
+  /// Loads a plugin and adds its policies to this; returns what is wrong with it. Null: there are no plugins here.
+  std::function<std::optional<std::string>(const std::string& file, known_policies& into)> load_plugin = {};
 };
 
 /// One thing that is wrong, and where: `perigee.nodes[1].kv-memory`. `path` is the file's name where the text itself is

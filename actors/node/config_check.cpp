@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/node/config_check.hpp"
 
+#include "actors/policy/reserved_names.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -74,6 +76,27 @@ void check_section(const Section& section, const std::string& path, errors& out)
 void check_choice(const std::string& value, const std::vector<std::string>& known, const char* path, errors& out) {
   if (std::ranges::find(known, value) == known.end())
     out.push_back({path, fmt::format("found \"{}\", known: {}", value, quote_all(known))});
+}
+
+void check_route(const policy_config& policy, const known_policies& known, errors& out) {
+  auto is_remote = policy.route == remote_policy_name;
+  if (!is_remote)
+    check_choice(policy.route, known.route, "perigee.policy.route", out);
+  if (is_remote && !parse_place(policy.remote))
+    out.push_back({"perigee.policy.remote",
+                   fmt::format("found \"{}\", expected HOST:PORT of a perigee policy-host, such as 127.0.0.1:7100; "
+                               "route is \"remote\"",
+                               policy.remote)});
+  if (!is_remote && !policy.remote.empty())
+    out.push_back({"perigee.policy.remote", fmt::format("given, but route is \"{}\"; say route = \"remote\" or drop the "
+                                                        "key",
+                                                        policy.route)});
+  if (is_remote && !policy.route_params.empty())
+    out.push_back({"perigee.policy.route-params", "given, but the policy is another process's; give them there: perigee "
+                                                  "policy-host --route-params"});
+  if (auto params = known.route_params.find(policy.route); params != known.route_params.end())
+    for (auto& [name, message] : check_parameters(params->second, policy.route_params))
+      out.push_back({"perigee.policy.route-params." + name, std::move(message)});
 }
 
 bool is_plain_name(const std::string& name) {
@@ -191,11 +214,8 @@ std::vector<config_error> check_cluster_config(const cluster_config& config, con
     check_section(*config.policy.conditional, "perigee.policy.conditional", out);
   check_coupled(config, out);
   check_section(config.log, "perigee.log", out);
-  check_choice(config.policy.route, known.route, "perigee.policy.route", out);
+  check_route(config.policy, known, out);
   check_choice(config.policy.admission, known.admission, "perigee.policy.admission", out);
-  if (auto params = known.route_params.find(config.policy.route); params != known.route_params.end())
-    for (auto& [name, message] : check_parameters(params->second, config.policy.route_params))
-      out.push_back({"perigee.policy.route-params." + name, std::move(message)});
   if (config.provider.empty())
     out.push_back({"perigee.provider", "found \"\", expected a libfabric provider such as \"tcp;ofi_rxm\""});
   if (config.request_timeout < config.slo.ttft)

@@ -283,8 +283,14 @@ loaded_config parse_cluster_config(const std::string& text, const std::string& n
   walk{found}.file(*parsed, config);
   if (parsed->find("perigee") == parsed->end())
     return found;
+  auto offered = known;
+  if (!config.policy.plugin.empty() && known.load_plugin)
+    if (auto wrong = known.load_plugin(config.policy.plugin, offered)) {
+      found.push_back({"perigee.policy.plugin", *wrong});
+      offered.route.push_back(config.policy.route); // nobody knows what it would have offered
+    }
   auto read_errors = found;
-  for (auto& error : check_cluster_config(config, known))
+  for (auto& error : check_cluster_config(config, offered))
     if (!follows_from(error, read_errors))
       found.push_back(std::move(error));
   if (!found.empty())

@@ -54,6 +54,10 @@ constexpr auto policy_keys = std::array{
                             "not `none`: a cluster without prefill instances, whose decode instances compute prompts "
                             "before they go on decoding, or in chunks between steps",
                             false, 0, 0, "none, prefill-first, chunked"},
+  config_key<policy_config>{"plugin", &policy_config::plugin,
+                            "shared library whose policies `route` may name, from the working directory; on every machine"},
+  config_key<policy_config>{"remote", &policy_config::remote,
+                            "HOST:PORT of a `perigee policy-host`, with `route = \"remote\"`"},
 };
 
 constexpr auto conditional_keys = std::array{

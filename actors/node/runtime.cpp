@@ -6,14 +6,16 @@
 #include "actors/node/incarnation.hpp"
 #include "actors/node/membership.hpp"
 #include "actors/node/node_actors.hpp"
+#include "actors/node/node_system.hpp"
+#include "actors/node/remote_policy.hpp"
 #include "actors/policy/registry.hpp"
+#include "actors/policy/reserved_names.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/local/local_fabric.hpp"
 #include "transport/local/local_network.hpp"
 #include "transport/pool_memory.hpp"
 
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <caf/exit_reason.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/scoped_actor.hpp>
@@ -22,6 +24,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 namespace perigee::actors {
 
@@ -30,29 +33,6 @@ namespace {
 uint64_t ns(std::chrono::nanoseconds span) {
   return static_cast<uint64_t>(span.count());
 }
-
-/// Types are known to the whole process, before its first actor system.
-void init_types() {
-  static auto once = std::once_flag{};
-  std::call_once(once, [] {
-    init_message_types();
-    caf::io::middleman::init_global_meta_objects();
-  });
-}
-
-struct system_config : caf::actor_system_config {
-  explicit system_config(bool networked, tap* recorder) {
-    // Work stealing's sleeping pollers cost milliseconds on few cores.
-    set("caf.scheduler.policy", "sharing");
-    if (networked) {
-      load<caf::io::middleman>();
-      // A silent peer is found by missing heartbeats only.
-      set("caf.middleman.heartbeat-interval", caf::timespan{std::chrono::milliseconds{500}});
-      set("caf.middleman.connection-timeout", caf::timespan{std::chrono::seconds{3}});
-    }
-    profiler = recorder;
-  }
-};
 
 } // namespace
 
@@ -93,6 +73,20 @@ struct node_runtime::parts {
                                         options.devices, options.report)};
   }
 
+  bool decides_elsewhere() const {
+    return node.count(node_role::conductor) > 0 && config.policy.route == remote_policy_name;
+  }
+
+  std::function<policy_actor(caf::actor_system&)> make_policy_maker(uint64_t incarnation) const {
+    if (!decides_elsewhere())
+      return find_routing_policy(config.policy.route)->spawn.with({incarnation, config.policy.route_params});
+    auto how = remote_policy_options{};
+    std::tie(how.host, how.port) = parse_place(config.policy.remote).value();
+    how.cluster = config.served_name() + " on node " + node.name;
+    how.report = options.report;
+    return [how](caf::actor_system& where) -> policy_actor { return where.spawn<remote_policy>(how); };
+  }
+
   node_spec make_spec(uint64_t incarnation) {
     auto spec = node_spec{};
     spec.self = {role::node, place_of(node), place_of(node), incarnation};
@@ -127,7 +121,7 @@ struct node_runtime::parts {
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})
         spec.conductor->members_expected += config.count(what);
-      spec.policy = find_routing_policy(config.policy.route)->spawn.with({incarnation, config.policy.route_params});
+      spec.policy = make_policy_maker(incarnation);
     }
     spec.make_fabric = [this](transport::fabric_events& events) -> std::unique_ptr<transport::fabric> {
       if (config.nodes.size() == 1)
@@ -166,13 +160,13 @@ struct node_runtime::parts {
   }
 
   void start() {
-    init_types();
+    init_node_types();
     layout = model->layout(config.block_tokens);
     fingerprint = model->fingerprint(config.block_tokens);
     auto networked = config.nodes.size() > 1;
     if (!config.tap.empty())
       recorder = std::make_unique<tap>(config.tap);
-    caf_config = std::make_unique<system_config>(networked, recorder.get());
+    caf_config = std::make_unique<node_system_config>(networked || decides_elsewhere(), recorder.get());
     system = std::make_unique<caf::actor_system>(*caf_config);
     auto incarnation = next_incarnation(node.name);
     running = spawn_node(*system, make_spec(incarnation));
@@ -211,7 +205,7 @@ struct node_runtime::parts {
   std::string fingerprint;
   std::vector<transport::pool_memory> shard_memory; // outlives the actors
   std::unique_ptr<tap> recorder;
-  std::unique_ptr<system_config> caf_config;
+  std::unique_ptr<node_system_config> caf_config;
   std::unique_ptr<caf::actor_system> system;
   node_actors running;
   caf::actor members;

@@ -2,24 +2,12 @@
 #pragma once
 
 #include "actors/core/interfaces.hpp"
-#include "actors/policy/load_view.hpp"
+#include "actors/policy/routing_policy.hpp"
 
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
-#include <concepts>
-
 namespace perigee {
-
-/// A routing policy is a value with a name, one line for people, and one decision function. It may remember things between
-/// calls, but sees only its arguments. It may have a `policy_random random`, which gets its seed before the first decision,
-/// and `static constexpr std::array parameters` of `policy_parameter`.
-template <class T>
-concept routing_policy = requires(T& policy, const route_query& query, const load_view& view) {
-  { T::name } -> std::convertible_to<const char*>;
-  { T::summary } -> std::convertible_to<const char*>;
-  { policy.decide(query, view) } -> std::same_as<route_decision>;
-};
 
 /// A policy and its view of the instances.
 template <routing_policy Policy>

@@ -6,6 +6,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -39,16 +40,17 @@ private:
   policy_setup setup_;
 };
 
-/// One routing policy that this binary offers.
+/// One routing policy that this process offers.
 struct policy_entry {
   std::string name;
   std::string summary;
   std::vector<parameter_info> parameters;
   policy_maker spawn;
+  std::string plugin = {}; ///< the file it came from; empty: built in
 };
 
-/// All of them.
-const std::vector<policy_entry>& routing_policies();
+/// All of them: those of this binary, then those of plugins in the order in which they came.
+const std::deque<policy_entry>& routing_policies();
 
 /// Null if there is none of that name.
 const policy_entry* find_routing_policy(std::string_view name);

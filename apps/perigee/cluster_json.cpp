@@ -195,6 +195,7 @@ std::string decision_json(const request_record& record) {
                            {"at_ns", made.at_ns},        {"prompt_tokens", record.prompt_tokens}};
   if (record.cached_tokens)
     root["cached_tokens"] = *record.cached_tokens;
+  root["policy"] = made.policy;
   root["query"] = query_object(made.query);
   root["decision"] = decision_object(made.decision);
   return json::serialize(root);

@@ -29,9 +29,13 @@ void add_bench(CLI::App& app, action& chosen);
 void add_doctor(CLI::App& app, action& chosen);
 void add_sim(CLI::App& app, action& chosen);
 void add_policies(CLI::App& app, action& chosen);
+void add_policy_host(CLI::App& app, action& chosen);
 
-/// The policies of this binary, as the cluster file may name them.
+/// The policies of this process, as the cluster file may name them.
 actors::known_policies offered_policies();
+
+/// Loads what `--plugin` named; throws `usage_error`.
+void load_plugins(const std::vector<std::string>& files);
 
 /// The cluster file at `path`; throws `usage_error` with all that is wrong in it.
 actors::cluster_config read_cluster_file(const std::string& path);

@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   add_doctor(app, chosen);
   add_sim(app, chosen);
   add_policies(app, chosen);
+  add_policy_host(app, chosen);
   auto first = std::string{argc > 1 ? argv[1] : "-"};
   if (!first.starts_with('-')
       && app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == first; }).empty()) {

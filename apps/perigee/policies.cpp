@@ -21,7 +21,7 @@ void print_table() {
   auto routing = text_table{{"ROUTING", ""}};
   auto parameters = text_table{{"PARAMETER", "OF", "DEFAULT", "FROM", "TO", ""}};
   for (const auto& entry : routing_policies()) {
-    routing.add({entry.name, entry.summary});
+    routing.add({entry.name, entry.plugin.empty() ? entry.summary : entry.summary + " (" + entry.plugin + ")"});
     for (const auto& item : entry.parameters)
       parameters.add({item.name, entry.name, fmt::format("{}", item.fallback), fmt::format("{}", item.min),
                       fmt::format("{}", item.max), item.doc});
@@ -50,6 +50,8 @@ void print_json() {
                             {"max", item.max},
                             {"doc", item.doc}});
     routing.push_back({{"name", entry.name}, {"summary", entry.summary}, {"parameters", std::move(parameters)}});
+    if (!entry.plugin.empty())
+      routing.back().as_object()["plugin"] = entry.plugin;
   }
   auto root = json::object{{"routing", std::move(routing)}};
   for (const auto& kind : small_policies()) {
@@ -65,15 +67,20 @@ void print_json() {
 
 void add_policies(CLI::App& app, action& chosen) {
   auto as_json = std::make_shared<bool>(false);
-  auto* sub = app.add_subcommand("policies", "Lists the policies this binary offers, by kind, with their parameters.");
+  auto plugins = std::make_shared<std::vector<std::string>>();
+  auto* sub = app.add_subcommand("policies",
+                                 "Lists the policies this binary and plugins offer, by kind, with their parameters.");
+  sub->add_option("--plugin", *plugins, "a shared library with more routing policies; may be repeated");
   sub->add_flag("--json", *as_json, "one JSON object: a list for each kind");
   sub->footer("In the cluster file: policy { route = \"central\", admission = \"early\", "
               "route-params { urgent-s = 5 } }\n"
               "Examples:\n"
               "  perigee policies\n"
-              "  perigee policies --json");
-  sub->callback([&chosen, as_json] {
-    chosen = [as_json] {
+              "  perigee policies --json\n"
+              "  perigee policies --plugin build/libmy-policies.so");
+  sub->callback([&chosen, as_json, plugins] {
+    chosen = [as_json, plugins] {
+      load_plugins(*plugins);
       *as_json ? print_json() : print_table();
       return exit_success;
     };

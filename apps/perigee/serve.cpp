@@ -32,6 +32,8 @@ struct serve_options {
   std::optional<std::string> weights;
   bool batch_invariant = false;
   std::optional<std::string> route;
+  std::optional<std::string> plugin;
+  std::optional<std::string> remote;
   std::optional<std::string> admission;
   std::optional<std::string> log_level;
   std::optional<std::string> tap;
@@ -66,6 +68,8 @@ void apply_flags(cluster_config& config, const serve_options& options) {
   replace(config.prefill_chunk, options.prefill_chunk);
   replace(config.max_batch, options.max_batch);
   replace(config.policy.route, options.route);
+  replace(config.policy.plugin, options.plugin);
+  replace(config.policy.remote, options.remote);
   replace(config.policy.admission, options.admission);
   replace(config.log.level, options.log_level);
   replace(config.tap, options.tap);
@@ -107,6 +111,8 @@ void check(const cluster_config& config) {
 }
 
 int run(const serve_options& options) {
+  if (options.plugin)
+    load_plugins({*options.plugin});
   auto config = starting_point(options);
   apply_flags(config, options);
   check(config);
@@ -142,6 +148,8 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_flag("--batch-invariant", options->batch_invariant,
                 "bf16 too gives the same logits in any batch and chunk; on the CPU");
   sub->add_option("--route", options->route, "routing policy [kvcache-centric]");
+  sub->add_option("--plugin", options->plugin, "a shared library with more routing policies");
+  sub->add_option("--remote", options->remote, "HOST:PORT of a policy host, with --route remote");
   sub->add_option("--admission", options->admission, "admission policy [early]");
   sub->add_option("--log-level", options->log_level, "info or quiet [info]");
   sub->add_option("--tap", options->tap, "record every nondeterministic input into this file");

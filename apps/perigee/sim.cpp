@@ -136,6 +136,7 @@ std::vector<std::string> named_policies(const std::vector<std::string>& policies
 }
 
 int run_chosen(sim_flags flags) {
+  load_plugins(flags.plugins);
   flags.policies = named_policies(flags.policies);
   if (!flags.write_trace.empty())
     return run_write_trace(flags.source, flags.write_trace);
@@ -160,6 +161,7 @@ void add_sim(CLI::App& app, action& chosen) {
     ->capture_default_str();
   sub->add_option("--policy", flags->policies, "routing policies to compare; all: every one")
     ->delimiter(',')->capture_default_str();
+  sub->add_option("--plugin", flags->plugins, "a shared library with more routing policies; may be repeated");
   sub->add_option("--route-params", flags->route_params,
                   "parameters of the routing policies, NAME=NUMBER[,..] (perigee policies lists them)");
   sub->add_option("--local-order", flags->local_order, "order of the jobs at a prefill instance: fifo, shortest-first")
@@ -212,6 +214,7 @@ void add_sim(CLI::App& app, action& chosen) {
               "  perigee sim --trace t.jsonl --requests 1000 --seeds 1..5 --digest\n"
               "  perigee sim --draw short:1 --coupled none,prefill-first,chunked --speed 1,2,4\n"
               "  perigee sim --trace t.jsonl --policy kvcache-centric,random --html runs.html --timeline runs.json\n"
+              "  perigee sim --draw conversation:1 --plugin build/libmy-policies.so --policy mine,kvcache-centric\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");
   sub->callback([&chosen, flags] { chosen = [flags] { return run_chosen(*flags); }; });

@@ -15,6 +15,7 @@ namespace perigee::cli {
 struct sim_flags {
   request_source source;
   std::vector<std::string> policies = {"kvcache-centric"};
+  std::vector<std::string> plugins; ///< shared libraries with more policies
   std::vector<std::string> admissions = {"none"};
   std::string route_params;
   std::string local_order = "fifo";

@@ -199,6 +199,31 @@ TEST_CASE("conductor_core: early admission refuses what would miss its promise, 
   CHECK_EQ(f.sent<rejected>().size(), 1);
 }
 
+TEST_CASE("conductor_core: the record of a decision names the policy, or what stood in for a silent one") {
+  auto f = conductor_fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto answered = f.submit(1, 100);
+  CHECK_EQ(f.core.decision_of(answered.request)->policy, "kvcache-centric");
+  auto request = perigee::submit{};
+  request.from = f.session;
+  request.id = {{f.session.incarnation, 2}, 0};
+  request.prompt_tokens = 100;
+  request.max_tokens = 10;
+  request.deadline_ns = 60'000 * ms;
+  f.core.on(f.now, request);
+  auto query = f.core.next_query(f.now);
+  REQUIRE(query.has_value());
+  f.core.decide_without_policy(f.now);
+  auto late = route_decision{};
+  late.placement = query->placement;
+  f.core.on(f.now, late);
+  auto record = f.core.decision_of(request.id.request);
+  REQUIRE(record.has_value());
+  CHECK_EQ(record->policy, "least-seconds");
+  CHECK_EQ(record->decision.what, verdict::place);
+}
+
 TEST_CASE("conductor_core: a new Conductor adopts what instances say they hold") {
   auto f = fixture{};
   auto p = address{role::prefill, 0, 1, 100};
