@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/eviction.hpp"
 #include "actors/policy/policy_parameter.hpp"
 
 #include <chrono>
@@ -28,6 +29,8 @@ struct policy_config {
   std::string route = "kvcache-centric";
   std::string admission = "early";
   std::string local_order = "fifo";
+  std::string eviction = "lru";
+  uint32_t copies_cool = copies_cool_default; ///< percent of a shard; 0: never
   parameter_values route_params; ///< of the routing policy, where they differ from its defaults
 };
 

@@ -46,6 +46,11 @@ constexpr auto policy_keys = std::array{
                             "whether it is accepted (`perigee policies` lists the names)"},
   config_key<policy_config>{"local-order", &policy_config::local_order,
                             "which job a prefill instance computes next", false, 0, 0, "fifo, shortest-first"},
+  config_key<policy_config>{"eviction", &policy_config::eviction, "which block a cache shard gives up", false, 0, 0,
+                            "lru, lfu, length-aware, reuse"},
+  config_key<policy_config>{"copies-cool", &policy_config::copies_cool,
+                            "a block that another node has copied goes before all others when so many percent of the "
+                            "shard were used since it was; 0: never", false, 0, 1000},
 };
 
 constexpr auto log_keys = std::array{

@@ -28,6 +28,7 @@ void add_complete(CLI::App& app, action& chosen);
 void add_bench(CLI::App& app, action& chosen);
 void add_doctor(CLI::App& app, action& chosen);
 void add_sim(CLI::App& app, action& chosen);
+void add_plan(CLI::App& app, action& chosen);
 void add_policies(CLI::App& app, action& chosen);
 
 /// The policies of this binary, as the cluster file may name them.

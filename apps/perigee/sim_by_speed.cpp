@@ -15,20 +15,25 @@ namespace {
 
 using row_value = std::function<double(const sim_row&)>;
 
-std::vector<std::string> policies_of(const std::vector<sim_row>& rows) {
-  auto several =
-    std::ranges::any_of(rows, [&](const sim_row& row) { return row.run.admission != rows.front().run.admission; });
-  auto names = std::vector<std::string>{};
-  for (const auto& row : rows) {
-    auto name = several ? row.run.policy + ", " + row.run.admission : row.run.policy;
-    if (std::ranges::find(names, name) == names.end())
-      names.push_back(name);
-  }
-  return names;
+/// What tells the row's line from others: the policy, and what differs between rows beside speed and seed.
+std::string line_of(const sim_row& row, const std::vector<sim_row>& rows) {
+  auto differs = [&](auto field) {
+    return std::ranges::any_of(rows, [&](const sim_row& other) { return other.run.*field != rows.front().run.*field; });
+  };
+  auto name = row.run.policy;
+  if (differs(&sim_run::admission))
+    name += ", " + row.run.admission;
+  if (differs(&sim_run::evicts))
+    name += std::string{", "} + to_string(row.run.evicts);
+  return name;
 }
 
-bool belongs(const sim_row& row, const std::string& name) {
-  return name == row.run.policy || name == row.run.policy + ", " + row.run.admission;
+std::vector<std::string> lines_of(const std::vector<sim_row>& rows) {
+  auto names = std::vector<std::string>{};
+  for (const auto& row : rows)
+    if (auto name = line_of(row, rows); std::ranges::find(names, name) == names.end())
+      names.push_back(name);
+  return names;
 }
 
 sim::chart over_speed(const std::vector<sim_row>& rows, const std::vector<std::string>& names, std::string title,
@@ -39,7 +44,7 @@ sim::chart over_speed(const std::vector<sim_row>& rows, const std::vector<std::s
   for (size_t i = 0; i < names.size(); ++i) {
     auto by_speed = std::map<double, std::vector<double>>{};
     for (const auto& row : rows)
-      if (belongs(row, names[i]))
+      if (line_of(row, rows) == names[i])
         by_speed[row.run.speed].push_back(value(row));
     auto line = sim::chart_line{names[i], i, {}, false, {}};
     for (const auto& [speed, values] : by_speed) {
@@ -73,7 +78,7 @@ std::vector<sim::report_section> sections_by_speed(const std::vector<sim_row>& r
                                                    const sim::service_level& promised) {
   if (std::ranges::none_of(rows, [&](const sim_row& row) { return row.run.speed != rows.front().run.speed; }))
     return {};
-  auto names = policies_of(rows);
+  auto names = lines_of(rows);
   auto result = sim::report_section{};
   result.title = "By speed";
   result.text =

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -110,6 +111,15 @@ sim::noise_options parse_noise(const std::string& text) {
 
 } // namespace
 
+eviction eviction_of(const std::string& name) {
+  if (auto found = find_eviction(name))
+    return *found;
+  auto known = std::vector<std::string>{};
+  for (auto rule : all_evictions)
+    known.emplace_back(to_string(rule));
+  refuse("--eviction", name, fmt::format("{}", fmt::join(known, ", ")));
+}
+
 uint64_t parse_duration(const std::string& text, const std::string& flag) {
   constexpr auto allowed = "a duration such as 30s, 100ms, 50us or 10min";
   auto [value, unit] = number_and_rest(text, flag, allowed);
@@ -168,9 +178,10 @@ sim_plan plan_sim(const sim_flags& flags) {
       refuse("--speed", fmt::format("{}", speed), "more than 0, at most 1000000");
   for (const auto& policy : flags.policies)
     for (const auto& admission : flags.admissions)
-      for (auto speed : flags.speeds)
-        for (auto seed = first; seed <= last; ++seed)
-          plan.runs.push_back({policy, admission, speed, seed});
+      for (const auto& rule : flags.evictions)
+        for (auto speed : flags.speeds)
+          for (auto seed = first; seed <= last; ++seed)
+            plan.runs.push_back({policy, admission, eviction_of(rule), speed, seed});
   plan.promised = parse_slo(flags.slo);
   auto& cluster = plan.common.cluster;
   cluster.prefills = flags.prefill;
@@ -184,6 +195,7 @@ sim_plan plan_sim(const sim_flags& flags) {
     refuse("--local-order", flags.local_order, "fifo, shortest-first");
   cluster.route_params = route_params_of(flags);
   cluster.reserve_max_tokens = flags.lengths == "oracle";
+  cluster.copies_cool = flags.copies_cool;
   cluster.serialize = flags.serialize;
   cluster.noise = parse_noise(flags.noise);
   cluster.profile = load_profile(flags.profile);
@@ -204,10 +216,22 @@ sim_plan plan_sim(const sim_flags& flags) {
   return plan;
 }
 
+void check_trace(const sim_plan& plan, const std::vector<sim::trace_request>& trace) {
+  auto longest = uint64_t{0};
+  for (const auto& it : trace)
+    longest = std::max(longest, uint64_t{it.input_tokens} + it.output_tokens);
+  const auto& cluster = plan.common.cluster;
+  if (longest + cluster.block_tokens > cluster.profile.decode_tokens)
+    throw usage_error(fmt::format("--trace: its longest request has {} tokens, a decode instance of profile {} holds {}; "
+                                  "take a profile with more decode memory",
+                                  longest, cluster.profile.name, cluster.profile.decode_tokens));
+}
+
 sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   auto options = plan.common;
   options.cluster.policy = run.policy;
   options.cluster.admit = admission_of(run.admission);
+  options.cluster.evicts = run.evicts;
   options.clients.speed = run.speed;
   options.seed = run.seed;
   return options;

@@ -54,6 +54,8 @@ std::string name_of(const sim_run& run, const std::vector<sim_row>& rows) {
   auto name = run.policy;
   if (differs(&sim_run::admission))
     name += ", " + run.admission;
+  if (differs(&sim_run::evicts))
+    name += fmt::format(", {}", to_string(run.evicts));
   if (differs(&sim_run::speed))
     name += fmt::format(", {}x", run.speed);
   if (differs(&sim_run::seed))

@@ -76,6 +76,8 @@ node_spec replay_cluster::begin_node() {
   spec.fingerprint = options_.profile.name;
   spec.chunk_tokens = options_.chunk_tokens;
   spec.order = options_.order;
+  spec.evicts = options_.evicts;
+  spec.copies_cool = options_.copies_cool;
   spec.batch_max = options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.

@@ -35,6 +35,8 @@ struct replay_cluster_options {
   parameter_values route_params; ///< of that policy
   admission admit;
   local_order order = local_order::fifo;
+  eviction evicts = eviction::lru;
+  uint32_t copies_cool = copies_cool_default;
   bool reserve_max_tokens = false; ///< decode memory, for all that a request may generate
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;
