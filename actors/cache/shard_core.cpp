@@ -9,7 +9,7 @@ namespace perigee {
 
 shard_core::shard_core(address self, transport::remote_region region, uint32_t slots, uint64_t retry_ns,
                        uint64_t report_ns, shard_limits limits)
-  : self_(self), region_(region), report_ns_(report_ns), limits_(limits), index_(slots),
+  : self_(self), region_(region), report_ns_(report_ns), limits_(limits), index_(slots, limits.rule, limits.copies_cool),
     feed_(self, retry_ns, limits.feed), inbound_(std::min<size_t>(slots, immediate_indices)) {
   for (uint32_t i = 0; i < inbound_.size(); ++i)
     inbound_free_.push_back(i);
@@ -90,6 +90,9 @@ void shard_core::on_lease(const lease& ask) {
       if (!slot)
         break;
       index_.pin(*slot);
+      index_.count_read(*slot);
+      if (ask.from.node != self_.node)
+        index_.count_copy(*slot);
       it.pinned.push_back(*slot);
     }
     it.slots = it.pinned;
@@ -164,7 +167,7 @@ void shard_core::fill_allocation(operation& it, const std::vector<block_key>& ke
     if (!slot)
       break; // nor could a later block be of use
     it.slots[i] = *slot;
-    it.written.emplace_back(keys[i], *slot);
+    it.written.push_back({keys[i], *slot, i == 0 ? std::nullopt : std::optional{keys[i - 1]}});
     writing_.insert(keys[i]);
   }
   note_changes();
@@ -206,14 +209,14 @@ void shard_core::store_if_complete(const address& who, uint64_t op, operation& i
     return;
   auto fresh = std::exchange(it.written, {});
   auto held = std::exchange(it.pinned, {});
-  for (const auto& [key, slot] : fresh) {
-    index_.store(key, slot);
-    writing_.erase(key);
+  for (const auto& block : fresh) {
+    index_.store(block.key, block.slot, block.before);
+    writing_.erase(block.key);
   }
   counters_.stored += fresh.size();
   // Last block first, so that parents stay longest; what was here already comes before what is new in every prefix.
   for (auto at = fresh.rbegin(); at != fresh.rend(); ++at)
-    index_.unpin(at->second);
+    index_.unpin(at->slot);
   for (auto at = held.rbegin(); at != held.rend(); ++at)
     index_.unpin(*at);
   close_inbound(it);
@@ -229,9 +232,9 @@ std::vector<uint32_t> shard_core::end(operation& it) {
   for (auto at = it.pinned.rbegin(); at != it.pinned.rend(); ++at)
     index_.unpin(*at);
   auto slots = std::vector<uint32_t>{};
-  for (const auto& [key, slot] : it.written) {
-    writing_.erase(key);
-    slots.push_back(slot);
+  for (const auto& block : it.written) {
+    writing_.erase(block.key);
+    slots.push_back(block.slot);
   }
   close_inbound(it);
   it = operation{};
@@ -358,8 +361,8 @@ bool shard_core::check() const {
         ++pins[slot];
       leases += work.state == op_state::leasing ? static_cast<uint32_t>(work.pinned.size()) : 0;
       open += work.inbound_index.has_value();
-      for (const auto& [key, slot] : work.written)
-        if (!in_transfer.insert(slot).second || !keys.insert(key).second || index_.find(key))
+      for (const auto& block : work.written)
+        if (!in_transfer.insert(block.slot).second || !keys.insert(block.key).second || index_.find(block.key))
           return false;
     }
   for (const auto& [id, slots] : fencing_)

@@ -17,6 +17,8 @@ namespace perigee {
 struct shard_limits {
   uint32_t ops_max = 4096; ///< operations remembered per client; more get an empty answer
   index_feed_limits feed;
+  eviction rule = eviction::lru; ///< who goes when there is no room
+  uint32_t copies_cool = copies_cool_default;
 };
 
 /// One message to another actor.
@@ -86,12 +88,18 @@ public:
 private:
   enum class op_state : uint8_t { leasing, writing, stored, ended };
 
+  struct fresh_block {
+    block_key key;
+    uint32_t slot = 0;
+    std::optional<block_key> before; // in its prefix
+  };
+
   /// Keys and slots go in the order of the request; blocks that are pinned for it stand in `pinned`, parents first.
   struct operation {
     op_state state = op_state::ended;
     std::vector<uint32_t> slots; // as answered
     std::vector<uint32_t> pinned;
-    std::vector<std::pair<block_key, uint32_t>> written; // allocated slots and what they will hold
+    std::vector<fresh_block> written; // allocated slots and what they will hold
     std::optional<uint32_t> inbound_index;
     uint32_t immediate = 0;
     uint32_t arrived = 0;

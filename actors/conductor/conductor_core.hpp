@@ -73,6 +73,13 @@ public:
 
   cluster_status status(uint64_t now_ns) const;
   std::optional<decision_record> decision_of(const request_id& request) const;
+  /// The newest decisions, oldest first; they are the last ones of `decisions_made`.
+  const std::deque<decision_record>& decisions() const {
+    return decisions_;
+  }
+  uint64_t decisions_made() const {
+    return decisions_made_;
+  }
 
   const books& ledger() const {
     return books_;
@@ -195,6 +202,7 @@ private:
   uint64_t placements_ = 0;
   uint64_t rejections_ = 0;
   uint64_t redirections_ = 0;
+  uint64_t decisions_made_ = 0;
   std::deque<decision_record> decisions_;
 };
 

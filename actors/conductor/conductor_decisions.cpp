@@ -171,6 +171,7 @@ void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decis
                             const std::string& policy) {
   if (decisions_.size() == decisions_kept)
     decisions_.pop_front();
+  ++decisions_made_;
   auto& kept = decisions_.emplace_back(decision_record{id, now_ns, std::move(outstanding_query_), decision, policy});
   // The best offers say what matters of them; all of them would be megabytes on a large cluster.
   kept.query.candidates = {};
@@ -200,6 +201,8 @@ void conductor_core::take(uint64_t now_ns, const route_decision& answer, const s
   auto places = decision.what == verdict::place && !gone;
   if (places || (is_first_hold && decision.chosen.ttft_ns > 0))
     if (auto no = judge(now_ns, waiting, decision)) {
+      decisions_.back().decision.what = verdict::reject;
+      decisions_.back().decision.reason = ec::overloaded;
       reject(now_ns, waiting, ec::overloaded, no->detail, std::max<uint64_t>(no->over_ns, 1'000'000'000));
       return;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/eviction.hpp"
 #include "actors/policy/policy_parameter.hpp"
 
 #include <chrono>
@@ -41,6 +42,8 @@ struct policy_config {
   std::optional<conditional_config> conditional; ///< nothing: prefill instances compute all prompts
   std::string plugin;            ///< a shared library whose policies may be named as `route`; empty: none
   std::string remote;            ///< "HOST:PORT" of the policy host, with `route` "remote"
+  std::string eviction = "lru";
+  uint32_t copies_cool = copies_cool_default; ///< percent of a shard; 0: never
   parameter_values route_params; ///< of the routing policy, where they differ from its defaults
 };
 

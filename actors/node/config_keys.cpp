@@ -58,6 +58,11 @@ constexpr auto policy_keys = std::array{
                             "shared library whose policies `route` may name, from the working directory; on every machine"},
   config_key<policy_config>{"remote", &policy_config::remote,
                             "HOST:PORT of a `perigee policy-host`, with `route = \"remote\"`"},
+  config_key<policy_config>{"eviction", &policy_config::eviction, "which block a cache shard gives up", false, 0, 0,
+                            "lru, lfu, length-aware, reuse"},
+  config_key<policy_config>{"copies-cool", &policy_config::copies_cool,
+                            "a block that another node has copied goes before all others when so many percent of the "
+                            "shard were used since it was; 0: never", false, 0, 1000},
 };
 
 constexpr auto conditional_keys = std::array{

@@ -86,6 +86,8 @@ private:
     options.region = next_region().remote;
     options.slots = static_cast<uint32_t>(shard.memory.size() / spec_.layout.block_bytes());
     options.transport = node_.transport;
+    options.limits.rule = spec_.evicts;
+    options.limits.copies_cool = spec_.copies_cool;
     add(options.self_address, system_.spawn<shard_impl>(options));
   }
 

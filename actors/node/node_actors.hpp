@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/eviction.hpp"
 #include "actors/conductor/conductor_core.hpp"
 #include "actors/core/interfaces.hpp"
 #include "actors/edge/stream_edge.hpp"
@@ -40,6 +41,8 @@ struct node_spec {
   uint32_t chunk_tokens = 512;
   uint32_t batch_max = 256;
   local_order order = local_order::fifo; ///< of the jobs at one prefill instance
+  eviction evicts = eviction::lru;       ///< of the shards
+  uint32_t copies_cool = copies_cool_default;
   uint32_t prefill_queue_max = 1024; ///< jobs at one prefill instance
   coupling coupled = coupling::none;   ///< how decode instances compute prompts themselves
   uint32_t mixed_chunk_tokens = 1024;  ///< of such a prompt, between two steps

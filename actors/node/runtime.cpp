@@ -98,6 +98,8 @@ struct node_runtime::parts {
     spec.order = find_local_order(config.policy.local_order).value();
     spec.coupled = find_coupling(config.policy.coupled).value();
     spec.mixed_chunk_tokens = config.prefill_chunk;
+    spec.evicts = find_eviction(config.policy.eviction).value();
+    spec.copies_cool = config.policy.copies_cool;
     for (auto i = 0u; i < node.count(node_role::prefill); ++i)
       spec.prefills.push_back(make_instance(first(node_role::prefill) + i));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/policy/registry.hpp"
 
+#include "actors/cache/eviction.hpp"
 #include "actors/policy/admission.hpp"
 #include "actors/policy/plugin.hpp"
 #include "actors/policy/plugin_loader.hpp"
@@ -82,6 +83,13 @@ std::optional<std::string> check_entry(const plugin_entry& entry) {
 template <class... Policies>
 std::vector<policy_line> lines_of() {
   return {policy_line{Policies::name, Policies::summary}...};
+}
+
+std::vector<policy_line> eviction_lines() {
+  auto lines = std::vector<policy_line>{};
+  for (auto rule : all_evictions)
+    lines.push_back({to_string(rule), summary_of(rule)});
+  return lines;
 }
 
 /// A policy of a plugin in the shell of this binary.
@@ -170,7 +178,7 @@ const std::vector<policy_kind>& small_policies() {
     {"decode", "which decode instance continues a request", {{"least-tokens", "the fewest reserved KV tokens"}}},
     {"local order", "which job a prefill instance computes next", {{"fifo", "first come, first served"},
       {"shortest-first", "fewest tokens to compute, but whoever waited 10 s goes before"}}},
-    {"eviction", "which block a cache shard gives up", {{"lru", "the least recently used one"}}},
+    {"eviction", "which block a cache shard gives up; never a leased one, nor one whose successor is there", eviction_lines()},
   };
   return all;
 }

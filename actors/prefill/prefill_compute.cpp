@@ -175,6 +175,7 @@ void prefill_core::offer(attempt& next) {
   auto last = static_cast<uint32_t>(next.keys.size());
   if (!options_.keep_generated || first >= last)
     return;
+  first -= std::min(first, 1u); // The block before the new ones tells the shard where they belong.
   next.publishing = true;
   local.push_back(publish{next.publish_id(),
                           {next.keys.begin() + first, next.keys.end()},

@@ -28,6 +28,7 @@ void add_complete(CLI::App& app, action& chosen);
 void add_bench(CLI::App& app, action& chosen);
 void add_doctor(CLI::App& app, action& chosen);
 void add_sim(CLI::App& app, action& chosen);
+void add_plan(CLI::App& app, action& chosen);
 void add_policies(CLI::App& app, action& chosen);
 void add_policy_host(CLI::App& app, action& chosen);
 

@@ -47,6 +47,7 @@ int run(int argc, char** argv) {
   add_bench(app, chosen);
   add_doctor(app, chosen);
   add_sim(app, chosen);
+  add_plan(app, chosen);
   add_policies(app, chosen);
   add_policy_host(app, chosen);
   auto first = std::string{argc > 1 ? argv[1] : "-"};

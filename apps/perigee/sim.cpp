@@ -5,6 +5,7 @@
 #include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/sim_analyze.hpp"
+#include "apps/perigee/sim_decisions.hpp"
 #include "apps/perigee/sim_pages.hpp"
 #include "apps/perigee/sim_report.hpp"
 
@@ -24,17 +25,6 @@
 namespace perigee::cli {
 
 namespace {
-
-void check_cluster(const sim_plan& plan, const std::vector<sim::trace_request>& trace) {
-  auto longest = uint64_t{0};
-  for (const auto& it : trace)
-    longest = std::max(longest, uint64_t{it.input_tokens} + it.output_tokens);
-  const auto& cluster = plan.common.cluster;
-  if (longest + cluster.block_tokens > cluster.profile.decode_tokens)
-    throw usage_error(fmt::format("--trace: its longest request has {} tokens, a decode instance of profile {} holds {}; "
-                                  "take a profile with more decode memory",
-                                  longest, cluster.profile.name, cluster.profile.decode_tokens));
-}
 
 /// A line that is written over, on a terminal only.
 class progress_line {
@@ -87,8 +77,9 @@ std::vector<std::string> facts_of(const sim_flags& flags, const sim_plan& plan,
 int run_sim(const sim_flags& flags) {
   auto plan = plan_sim(flags);
   auto trace = load_requests(flags.source);
-  check_cluster(plan, trace);
+  check_trace(plan, trace);
   auto pages = sim_pages{flags.html, flags.timeline};
+  auto decisions = sim_decisions{flags.decisions};
   init_message_types();
   auto rows = std::vector<sim_row>{};
   auto problems = std::string{};
@@ -100,6 +91,10 @@ int run_sim(const sim_flags& flags) {
       auto options = options_of(plan, run);
       if (pages.wanted())
         options.recorder = &recorder;
+      if (decisions.wanted())
+        options.on_decision = [&](const decision_record& decision, uint64_t start_ns) {
+          decisions.add(run, decision, start_ns);
+        };
       auto result = sim::run_replay(trace, options, [&](size_t ended, uint64_t virtual_ns) {
         line.show(i + 1, plan.runs.size(), run.policy, ended, trace.size(), virtual_ns);
       });
@@ -110,6 +105,7 @@ int run_sim(const sim_flags& flags) {
         pages.add(recorder.finish(result.records));
     }
   }
+  decisions.close();
   pages.write(plan, rows, facts_of(flags, plan, trace));
   if (flags.json) {
     auto all = boost::json::array{};
@@ -145,7 +141,10 @@ int run_chosen(sim_flags flags) {
   auto sizes = flags.cache_tokens;
   if (sizes.empty())
     sizes.push_back(analyzed_cache_tokens);
-  return run_sim_analyze(flags.source, sizes, flags.json);
+  auto evictions = std::vector<eviction>{};
+  for (const auto& name : flags.evictions)
+    evictions.push_back(eviction_of(name));
+  return run_sim_analyze(flags.source, sizes, evictions, flags.json);
 }
 
 } // namespace
@@ -166,6 +165,11 @@ void add_sim(CLI::App& app, action& chosen) {
                   "parameters of the routing policies, NAME=NUMBER[,..] (perigee policies lists them)");
   sub->add_option("--local-order", flags->local_order, "order of the jobs at a prefill instance: fifo, shortest-first")
     ->capture_default_str();
+  sub->add_option("--eviction", flags->evictions, "eviction rules to compare, also with --analyze")
+    ->delimiter(',')->capture_default_str();
+  sub->add_option("--copies-cool", flags->copies_cool,
+                  "percent of a cache used since a block that another one has copied, until it goes first; 0: never")
+    ->check(CLI::Range(0u, 1000u))->capture_default_str();
   sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
   sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
@@ -207,6 +211,8 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--write-trace", flags->write_trace, "no run: write the requests as JSONL; - is standard output");
   sub->add_option("--html", flags->html, "a file for a page of tables and charts; it needs no network");
   sub->add_option("--timeline", flags->timeline, "a file for a timeline that Perfetto opens");
+  sub->add_option("--decisions", flags->decisions,
+                  "a file for one JSON object a line: each decision with its best offers and their terms");
   sub->add_flag("--json", flags->json, "the rows as JSON");
   sub->footer("Examples:\n"
               "  perigee sim --trace conversation_trace.jsonl --policy kvcache-centric,least-seconds\n"
@@ -216,6 +222,7 @@ void add_sim(CLI::App& app, action& chosen) {
               "  perigee sim --trace t.jsonl --policy kvcache-centric,random --html runs.html --timeline runs.json\n"
               "  perigee sim --draw conversation:1 --plugin build/libmy-policies.so --policy mine,kvcache-centric\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
+              "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000 --eviction lfu,length-aware,reuse\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");
   sub->callback([&chosen, flags] { chosen = [flags] { return run_chosen(*flags); }; });
 }

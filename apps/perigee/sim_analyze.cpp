@@ -72,23 +72,36 @@ std::string render(const sim::trace_analysis& result) {
   add("input", result.input_tokens);
   add("output", result.output_tokens);
   auto caches =
-    text_table{{"CACHE TOKENS", "HIT BLOCKS", "SHARE", "HIT TOKENS", "SHARE", "BEST POSSIBLE BLOCKS", "SHARE"}};
-  auto row = [&](std::string name, uint64_t blocks, uint64_t tokens, uint64_t bound) {
-    caches.add({std::move(name), std::to_string(blocks), percent(blocks, result.blocks), std::to_string(tokens),
+    text_table{{"CACHE TOKENS", "EVICTION", "HIT BLOCKS", "SHARE", "HIT TOKENS", "SHARE", "BEST POSSIBLE BLOCKS", "SHARE"}};
+  auto row = [&](std::string name, const char* rule, uint64_t blocks, uint64_t tokens, uint64_t bound) {
+    caches.add({std::move(name), rule, std::to_string(blocks), percent(blocks, result.blocks), std::to_string(tokens),
                 percent(tokens, result.input_tokens.sum), std::to_string(bound), percent(bound, result.blocks)});
   };
-  for (const auto& cache : result.lru)
-    row(std::to_string(cache.capacity_tokens), cache.hit_blocks, cache.hit_tokens, cache.bound_blocks.value_or(0));
-  row("unlimited", result.ideal_hit_blocks, result.ideal_hit_tokens, result.ideal_hit_blocks);
+  for (size_t i = 0; i < result.lru.size(); ++i) {
+    auto bound = result.lru[i].bound_blocks.value_or(0);
+    auto name = std::to_string(result.lru[i].capacity_tokens);
+    row(name, to_string(eviction::lru), result.lru[i].hit_blocks, result.lru[i].hit_tokens, bound);
+    for (const auto& other : result.others)
+      row(name, to_string(other.rule), other.caches[i].hit_blocks, other.caches[i].hit_tokens, bound);
+  }
+  row("unlimited", "-", result.ideal_hit_blocks, result.ideal_hit_tokens, result.ideal_hit_blocks);
   return out + lengths.text() + '\n' + caches.text();
 }
 
-json::value analysis_json(const sim::trace_analysis& result) {
-  auto lru = json::array{};
+json::object analysis_json(const sim::trace_analysis& result) {
+  auto list = [](const std::vector<sim::cache_analysis>& caches) {
+    auto out = json::array{};
+    for (const auto& cache : caches)
+      out.push_back({{"capacity_tokens", cache.capacity_tokens},
+                     {"hit_blocks", cache.hit_blocks},
+                     {"hit_tokens", cache.hit_tokens}});
+    return out;
+  };
+  auto best = json::array{};
   for (const auto& cache : result.lru)
-    lru.push_back(
-      {{"capacity_tokens", cache.capacity_tokens}, {"hit_blocks", cache.hit_blocks}, {"hit_tokens", cache.hit_tokens}});
-  return {{"requests", result.requests},
+    best.push_back({{"capacity_tokens", cache.capacity_tokens}, {"hit_blocks", cache.bound_blocks.value_or(0)}});
+  auto out = json::object{
+          {"requests", result.requests},
           {"span_s", static_cast<double>(result.span_ns) / 1e9},
           {"input_tokens", result.input_tokens.sum},
           {"output_tokens", result.output_tokens.sum},
@@ -96,7 +109,12 @@ json::value analysis_json(const sim::trace_analysis& result) {
           {"unique_blocks", result.unique_blocks},
           {"ideal_hit_blocks", result.ideal_hit_blocks},
           {"ideal_hit_tokens", result.ideal_hit_tokens},
-          {"lru", std::move(lru)}};
+          {"lru", list(result.lru)}};
+  if (!result.others.empty())
+    out["best_possible"] = std::move(best);
+  for (const auto& other : result.others)
+    out[to_string(other.rule)] = list(other.caches);
+  return out;
 }
 
 } // namespace
@@ -125,8 +143,12 @@ std::vector<sim::trace_request> load_requests(const request_source& source) {
   return result;
 }
 
-int run_sim_analyze(const request_source& source, const std::vector<uint64_t>& cache_tokens, bool json) {
-  auto analyzer = sim::trace_analyzer{{cache_tokens, !json}};
+int run_sim_analyze(const request_source& source, const std::vector<uint64_t>& cache_tokens,
+                    const std::vector<eviction>& evictions, bool json) {
+  auto others = evictions;
+  std::erase(others, eviction::lru);
+  auto bound = !json || !others.empty();
+  auto analyzer = sim::trace_analyzer{{cache_tokens, bound, std::move(others)}};
   for_each_request(source, [&](const sim::trace_request& request) { analyzer.add(request); });
   auto result = analyzer.result();
   std::printf("%s", (json ? boost::json::serialize(analysis_json(result)) + '\n' : render(result)).c_str());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/eviction.hpp"
 #include "actors/sim/trace/trace.hpp"
 
 #include <cstdint>
@@ -27,8 +28,10 @@ void for_each_request(const request_source& source, const std::function<void(con
 /// All of them in memory.
 std::vector<sim::trace_request> load_requests(const request_source& source);
 
-/// `perigee sim --analyze`: prints what a trace holds and what caches of these sizes would find.
-int run_sim_analyze(const request_source& source, const std::vector<uint64_t>& cache_tokens, bool json);
+/// `perigee sim --analyze`: prints what a trace holds and what caches of these sizes would find, with LRU, with each of
+/// `evictions`, and with the best possible choice.
+int run_sim_analyze(const request_source& source, const std::vector<uint64_t>& cache_tokens,
+                    const std::vector<eviction>& evictions, bool json);
 
 /// `perigee sim --write-trace FILE`: writes the requests as JSONL; "-" is standard output.
 int run_write_trace(const request_source& source, const std::string& path);

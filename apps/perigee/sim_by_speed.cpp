@@ -25,6 +25,8 @@ std::string line_of(const sim_row& row, const std::vector<sim_row>& rows) {
     name += ", " + row.run.admission;
   if (differs(&sim_run::mode))
     name += ", " + row.run.mode;
+  if (differs(&sim_run::evicts))
+    name += std::string{", "} + to_string(row.run.evicts);
   return name;
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -131,6 +132,15 @@ sim::noise_options parse_noise(const std::string& text) {
 
 } // namespace
 
+eviction eviction_of(const std::string& name) {
+  if (auto found = find_eviction(name))
+    return *found;
+  auto known = std::vector<std::string>{};
+  for (auto rule : all_evictions)
+    known.emplace_back(to_string(rule));
+  refuse("--eviction", name, fmt::format("{}", fmt::join(known, ", ")));
+}
+
 uint64_t parse_duration(const std::string& text, const std::string& flag) {
   constexpr auto allowed = "a duration such as 30s, 100ms, 50us or 10min";
   auto [value, unit] = number_and_rest(text, flag, allowed);
@@ -190,9 +200,10 @@ sim_plan plan_sim(const sim_flags& flags) {
   for (const auto& mode : modes_of(flags))
     for (const auto& policy : flags.policies)
       for (const auto& admission : flags.admissions)
-        for (auto speed : flags.speeds)
-          for (auto seed = first; seed <= last; ++seed)
-            plan.runs.push_back({policy, admission, mode, speed, seed});
+        for (const auto& rule : flags.evictions)
+          for (auto speed : flags.speeds)
+            for (auto seed = first; seed <= last; ++seed)
+              plan.runs.push_back({policy, admission, mode, eviction_of(rule), speed, seed});
   plan.promised = parse_slo(flags.slo);
   auto& cluster = plan.common.cluster;
   cluster.prefills = flags.prefill;
@@ -209,6 +220,7 @@ sim_plan plan_sim(const sim_flags& flags) {
     refuse("--local-order", flags.local_order, "fifo, shortest-first");
   cluster.route_params = route_params_of(flags);
   cluster.reserve_max_tokens = flags.lengths == "oracle";
+  cluster.copies_cool = flags.copies_cool;
   cluster.serialize = flags.serialize;
   cluster.noise = parse_noise(flags.noise);
   cluster.profile = load_profile(flags.profile);
@@ -229,6 +241,17 @@ sim_plan plan_sim(const sim_flags& flags) {
   return plan;
 }
 
+void check_trace(const sim_plan& plan, const std::vector<sim::trace_request>& trace) {
+  auto longest = uint64_t{0};
+  for (const auto& it : trace)
+    longest = std::max(longest, uint64_t{it.input_tokens} + it.output_tokens);
+  const auto& cluster = plan.common.cluster;
+  if (longest + cluster.block_tokens > cluster.profile.decode_tokens)
+    throw usage_error(fmt::format("--trace: its longest request has {} tokens, a decode instance of profile {} holds {}; "
+                                  "take a profile with more decode memory",
+                                  longest, cluster.profile.name, cluster.profile.decode_tokens));
+}
+
 sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   auto options = plan.common;
   options.cluster.policy = run.policy;
@@ -236,6 +259,7 @@ sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   options.cluster.coupled = find_coupling(run.mode).value_or(coupling::none);
   if (options.cluster.coupled != coupling::none)
     options.cluster.at_decode.reset();
+  options.cluster.evicts = run.evicts;
   options.clients.speed = run.speed;
   options.seed = run.seed;
   return options;

@@ -19,6 +19,8 @@ struct sim_flags {
   std::vector<std::string> admissions = {"none"};
   std::string route_params;
   std::string local_order = "fifo";
+  std::vector<std::string> evictions = {"lru"};
+  uint32_t copies_cool = copies_cool_default;
   uint32_t prefill = 8;
   uint32_t decode = 8;
   std::vector<std::string> coupled = {"none"};
@@ -42,6 +44,7 @@ struct sim_flags {
   bool serialize = false;
   std::string html;
   std::string timeline;
+  std::string decisions;
   bool json = false;
 };
 
@@ -50,6 +53,7 @@ struct sim_run {
   std::string policy;
   std::string admission;
   std::string mode = "disaggregated"; ///< or "conditional", "prefill-first", "chunked"
+  eviction evicts = eviction::lru;
   double speed = 1;
   uint64_t seed = 1;
 };
@@ -63,8 +67,14 @@ struct sim_plan {
 
 sim_plan plan_sim(const sim_flags& flags);
 
+/// Throws `usage_error` if a request of the trace cannot run on that cluster.
+void check_trace(const sim_plan& plan, const std::vector<sim::trace_request>& trace);
+
 /// The options of one run.
 sim::replay_options options_of(const sim_plan& plan, const sim_run& run);
+
+/// The eviction rule of that name. Throws `usage_error`.
+eviction eviction_of(const std::string& name);
 
 /// Nanoseconds of "30s", "100ms", "5us" or "10min". Throws `usage_error` naming `flag`.
 uint64_t parse_duration(const std::string& text, const std::string& flag);

@@ -56,6 +56,8 @@ std::string name_of(const sim_run& run, const std::vector<sim_row>& rows) {
     name += ", " + run.admission;
   if (differs(&sim_run::mode))
     name += ", " + run.mode;
+  if (differs(&sim_run::evicts))
+    name += fmt::format(", {}", to_string(run.evicts));
   if (differs(&sim_run::speed))
     name += fmt::format(", {}x", run.speed);
   if (differs(&sim_run::seed))

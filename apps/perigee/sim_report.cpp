@@ -37,6 +37,7 @@ sim_row row_of(const sim_plan& plan, const sim_run& run, const sim::replay_resul
   row.service = sim::summarize(result.records, plan.promised);
   row.prefill_mean_s = result.prefills == 0 ? 0 : result.prefill_s / static_cast<double>(result.prefills);
   row.moved_tokens = result.moved_tokens;
+  row.replicas = result.replicas;
   row.decode_steps = result.decode_steps;
   row.messages = result.messages;
   row.timers = result.timers;
@@ -49,7 +50,10 @@ sim_row row_of(const sim_plan& plan, const sim_run& run, const sim::replay_resul
 std::string render_sim(const std::vector<sim_row>& rows) {
   auto several_speeds = std::ranges::any_of(rows, [&](const auto& it) { return it.run.speed != rows.front().run.speed; });
   auto several_seeds = std::ranges::any_of(rows, [&](const auto& it) { return it.run.seed != rows.front().run.seed; });
+  auto several_evictions = std::ranges::any_of(rows, [&](const auto& it) { return it.run.evicts != rows.front().run.evicts; });
   auto header = std::vector<std::string>{"POLICY", "ADMISSION", "MODE"};
+  if (several_evictions)
+    header.push_back("EVICTION");
   if (several_speeds)
     header.push_back("SPEED");
   if (several_seeds)
@@ -61,6 +65,8 @@ std::string render_sim(const std::vector<sim_row>& rows) {
   for (const auto& row : rows) {
     const auto& it = row.service;
     auto cells = std::vector<std::string>{row.run.policy, row.run.admission, row.run.mode};
+    if (several_evictions)
+      cells.push_back(to_string(row.run.evicts));
     if (several_speeds)
       cells.push_back(fmt::format("{}", row.run.speed));
     if (several_seeds)
@@ -86,6 +92,7 @@ boost::json::object sim_json(const sim_row& row) {
   return {{"policy", row.run.policy},
           {"admission", row.run.admission},
           {"mode", row.run.mode},
+          {"eviction", to_string(row.run.evicts)},
           {"prefill", row.prefill},
           {"decode", row.decode},
           {"speed", row.run.speed},
@@ -108,6 +115,7 @@ boost::json::object sim_json(const sim_row& row) {
           {"hit_ratio", it.hit_ratio},
           {"prefill_mean_s", row.prefill_mean_s},
           {"moved_tokens", static_cast<uint64_t>(row.moved_tokens + 0.5)},
+          {"replicas", row.replicas},
           {"effective", it.effective},
           {"token_goodput", it.token_goodput},
           {"decode_steps", row.decode_steps},

@@ -18,6 +18,7 @@ struct sim_row {
   sim::service_summary service;
   double prefill_mean_s = 0; ///< device seconds for each prompt
   double moved_tokens = 0;
+  double replicas = 0;
   uint64_t decode_steps = 0;
   uint64_t messages = 0;
   uint64_t timers = 0;

@@ -44,6 +44,72 @@ def public_trace():
 
 
 @case
+def eviction_rules():
+    """sim: --analyze --eviction has each rule's hits beside LRU's and the best possible"""
+    flags = ["sim", "--analyze", "--draw", "conversation:1", "--requests", 3000, "--cache-tokens", "500000,3000000"]
+    plain = json.loads(run(*flags, "--json")[1])
+    answer = json.loads(run(*flags, "--eviction", "lfu,length-aware,reuse", "--json")[1])
+    check_equal(answer["lru"], plain["lru"], "LRU's hits")
+    for i, best in enumerate(answer["best_possible"]):
+        for rule in ["lru", "lfu", "length-aware", "reuse"]:
+            check_equal(answer[rule][i]["capacity_tokens"], best["capacity_tokens"], f"capacity of {rule}")
+            check(0 < answer[rule][i]["hit_blocks"] <= best["hit_blocks"], f"{rule} against the best possible: {answer}")
+    check(answer["reuse"][0]["hit_blocks"] > answer["lru"][0]["hit_blocks"], f"reuse finds more than LRU: {answer}")
+    code, _, error = run(*flags, "--eviction", "mru")
+    check(code == 2 and "--eviction" in error and "length-aware" in error, f"an unknown rule: {error!r}")
+
+
+@case
+def decisions():
+    """sim: --decisions has a line for each decision, with its best offers and their terms, and changes nothing"""
+    path = scratch_dir() / "decisions.jsonl"
+    flags = ["sim", "--draw", "conversation:2", "--requests", 60, "--prefill", 2, "--decode", 2, "--digest", "--json"]
+    plain = json.loads(run(*flags)[1])["rows"][0]
+    row = json.loads(run(*flags, "--decisions", path)[1])["rows"][0]
+    check_equal(row["digest"], plain["digest"], "digest with and without")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    check_equal([line["request"] for line in lines], list(range(1, 61)), "requests, in their order")
+    for line in lines:
+        made = line["decision"]
+        check_equal(made["verdict"], "place", "verdict")
+        check_equal(len(made["best"]), 2, "offers")
+        check_equal(made["chosen"], min(made["best"], key=lambda offer: offer["score"]), "the least score wins")
+        for offer in made["best"]:
+            check_equal(offer["ttft_ns"], offer["queue_ns"] + offer["transfer_ns"] + offer["prefill_ns"], "terms")
+        check(line["at_ns"] >= line["query"]["arrived_ns"], f"times: {line}")
+    check_equal(run(*flags, "--decisions", "/no/such/folder/file")[0], 1, "a file that cannot be written")
+
+
+@case
+def plan():
+    """plan: searches a frontier, and writes a cluster file that doctor accepts"""
+    folder = scratch_dir()
+    profile, cluster = folder / "profile.json", folder / "cluster.conf"
+    profile.write_text(json.dumps({
+        "prefill": {"constant_s": 0.05, "token_s": 1e-4, "token2_s": 0, "reused_token_s": 0},
+        "step": {"constant_s": 0.02, "row_s": 1e-4, "context_token_s": 0},
+        "kv_bytes_token": 64, "decode_tokens": 200000, "cache_tokens": 200000}))
+    flags = ["plan", "--draw", "short:1", "--requests", 150, "--nodes", "2,3", "--profile", profile, "--policy",
+             "least-seconds", "--admission", "none,early", "--slo", "ttft=2s,tbt=100ms", "--step", 1.5, "--json"]
+    code, out, error = run(*flags, "--model", SOURCE / "apps/demo/model", "--write", cluster)
+    check_equal((code, error), (0, ""), "exit code and standard error")
+    small, large = json.loads(out)["frontier"]
+    check_equal((small["nodes"], large["nodes"]), (2, 3), "numbers of nodes")
+    check(large["capacity"] > small["capacity"] > 0, f"more nodes carry more: {out}")
+    check(all(point["effective"] >= 0.95 for point in (small, large)), f"what is effective: {out}")
+    text = cluster.read_text()
+    check_equal(text.count('"prefill"'), large["prefill"], "prefill nodes")
+    check_equal(text.count('"decode"'), large["decode"], "decode nodes")
+    _, out, _ = run("doctor", cluster, "--json")
+    found = {one["about"]: one["result"] for one in json.loads(out)}
+    check_equal((found["cluster file"], found["memory"], found["model"]), ("ok", "ok", "ok"), "what doctor says")
+    for wrong, named in [(["--nodes", "1"], "--nodes"), (["--policy", "nobody"], "nobody"),
+                         (["--slo", "ttft=soon"], "soon"), (["--trace", "no/such/file"], "--trace")]:
+        code, out, error = run("plan", "--draw", "short:1", "--requests", 5, *wrong)
+        check(code == 2 and out == "" and named in error, f"{wrong}: {error!r}")
+
+
+@case
 def drawn_trace():
     """sim: drawn requests that were written are analyzed like the drawn ones"""
     path = scratch_dir() / "agent.jsonl"

@@ -16,6 +16,61 @@ uint32_t replicas_of(const replay_cluster& cluster, uint64_t block) {
   return static_cast<uint32_t>(cluster.conductor_state().index().find(replay_clients::key_of(block)).size());
 }
 
+/// Hands over what was decided since the last call.
+class decision_reader {
+public:
+  decision_reader(const replay_cluster& from, const replay_options& options, uint64_t start_ns)
+    : from_(from), to_(options.on_decision), start_ns_(start_ns) {}
+
+  void read() {
+    if (!to_)
+      return;
+    const auto& conductor = from_.conductor_state();
+    const auto& kept = conductor.decisions();
+    auto made = conductor.decisions_made();
+    for (auto i = kept.size() - std::min<uint64_t>(made - read_, kept.size()); i < kept.size(); ++i)
+      to_(kept[i], start_ns_);
+    read_ = made;
+  }
+
+private:
+  const replay_cluster& from_;
+  std::function<void(const decision_record&, uint64_t)> to_;
+  uint64_t start_ns_;
+  uint64_t read_ = 0;
+};
+
+/// Averages, over the time of a run, how many caches hold a block that is cached at all.
+class replica_mean {
+public:
+  replica_mean(const replay_cluster& from, uint64_t start_ns) : from_(from), next_ns_(start_ns) {}
+
+  void sample(uint64_t now_ns) {
+    if (now_ns < next_ns_)
+      return;
+    next_ns_ = now_ns + every_ns;
+    const auto& index = from_.conductor_state().index();
+    if (index.blocks() == 0)
+      return;
+    auto copies = uint64_t{0};
+    for (uint32_t shard = 0; shard < from_.options().prefills; ++shard)
+      copies += index.blocks_of(shard);
+    sum_ += static_cast<double>(copies) / static_cast<double>(index.blocks());
+    ++samples_;
+  }
+  double mean() const {
+    return samples_ == 0 ? 0 : sum_ / static_cast<double>(samples_);
+  }
+
+private:
+  static constexpr uint64_t every_ns = 10'000'000'000;
+
+  const replay_cluster& from_;
+  uint64_t next_ns_;
+  double sum_ = 0;
+  uint64_t samples_ = 0;
+};
+
 } // namespace
 
 replay_result run_replay(std::span<const trace_request> trace, replay_options options, const replay_progress& progress) {
@@ -40,7 +95,11 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   if (options.recorder != nullptr)
     options.recorder->begin(start_ns, options.cluster.prefill_instances(), options.cluster.decode_instances(),
                             replay_cluster::first_instance_node, trace);
+  auto decisions = decision_reader{target, options, start_ns};
+  auto replicas = replica_mean{target, start_ns};
   auto ended = [&] {
+    decisions.read();
+    replicas.sample(home.now());
     if (options.recorder != nullptr && options.recorder->sample_due(home.now()))
       options.recorder->sample(home.now(), [&](uint64_t block) { return replicas_of(target, block); });
     if (progress && ++instants % progress_every == 0)
@@ -67,6 +126,7 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   auto kv_bytes = options.cluster.profile.costs.kv_bytes_token;
   result.moved_tokens = target.network().totals().read_bytes / kv_bytes;
   result.handed_over_tokens = target.network().totals().written_bytes / kv_bytes;
+  result.replicas = replicas.mean();
   if (options.digest)
     result.digest = home.digest_hex();
   result.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

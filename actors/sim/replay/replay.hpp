@@ -19,6 +19,9 @@ struct replay_options {
   bool digest = false;
   std::string digest_log = {};
   run_recorder* recorder = nullptr; ///< for reports; may be null; changes nothing
+  /// Told of each decision of the Conductor's policy, in their order; may be empty; changes nothing. The request's number
+  /// is that of its place in the trace, from 1. The Conductor's clock showed `start_ns` at the trace's start.
+  std::function<void(const decision_record&, uint64_t start_ns)> on_decision;
 };
 
 struct replay_result {
@@ -33,6 +36,7 @@ struct replay_result {
   double prefill_s = 0; ///< devices worked on prefills, in all
   double moved_tokens = 0;      ///< prefix KV read from other nodes
   double handed_over_tokens = 0;
+  double replicas = 0; ///< caches that hold a block, mean over the blocks that are cached anywhere and over time
   std::string digest; ///< empty if not asked for
   /// What must not happen: a request without an end, an actor that died.
   std::vector<std::string> problems;

@@ -78,6 +78,8 @@ node_spec replay_cluster::begin_node() {
   spec.order = options_.order;
   spec.coupled = options_.coupled;
   spec.mixed_chunk_tokens = options_.mixed_chunk_tokens;
+  spec.evicts = options_.evicts;
+  spec.copies_cool = options_.copies_cool;
   spec.batch_max = options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.

@@ -40,6 +40,8 @@ struct replay_cluster_options {
   coupling coupled = coupling::none;
   std::optional<conditional> at_decode; ///< which prompts decode instances compute
   uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
+  eviction evicts = eviction::lru;
+  uint32_t copies_cool = copies_cool_default;
   bool reserve_max_tokens = false; ///< decode memory, for all that a request may generate
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;

@@ -14,11 +14,16 @@ uint64_t tokens_of(uint64_t blocks, uint32_t input_tokens) {
 } // namespace
 
 trace_analyzer::trace_analyzer(analysis_options options) : options_(std::move(options)) {
-  for (auto tokens : options_.cache_tokens) {
-    auto blocks = tokens / trace_block_tokens;
-    sums_.lru.push_back({tokens, blocks, 0, 0, std::nullopt});
-    caches_.emplace_back(blocks);
-  }
+  auto try_out = [&](eviction rule) {
+    auto& trials = trials_.emplace_back();
+    for (auto tokens : options_.cache_tokens) {
+      auto blocks = tokens / trace_block_tokens;
+      trials.push_back({block_cache{rule, blocks}, {tokens, blocks, 0, 0, std::nullopt}});
+    }
+  };
+  try_out(eviction::lru);
+  for (auto rule : options_.others)
+    try_out(rule);
 }
 
 void trace_analyzer::add(const trace_request& request) {
@@ -37,11 +42,12 @@ void trace_analyzer::add(const trace_request& request) {
   sums_.blocks += request_.size();
   sums_.ideal_hit_blocks += ideal;
   sums_.ideal_hit_tokens += tokens_of(ideal, request.input_tokens);
-  for (size_t i = 0; i < caches_.size(); ++i) {
-    auto hit = caches_[i].match_and_insert(request_);
-    sums_.lru[i].hit_blocks += hit;
-    sums_.lru[i].hit_tokens += tokens_of(hit, request.input_tokens);
-  }
+  for (auto& trials : trials_)
+    for (auto& at : trials) {
+      auto hit = at.cache.match_and_insert(request_);
+      at.result.hit_blocks += hit;
+      at.result.hit_tokens += tokens_of(hit, request.input_tokens);
+    }
   if (options_.bound)
     accesses_.insert(accesses_.end(), request_.begin(), request_.end());
 }
@@ -52,6 +58,15 @@ trace_analysis trace_analyzer::result() const {
   result.input_tokens = distribution_of(inputs_);
   result.output_tokens = distribution_of(outputs_);
   result.unique_blocks = ids_.size();
+  auto results_of = [&](size_t number) {
+    auto caches = std::vector<cache_analysis>{};
+    for (const auto& at : trials_[number])
+      caches.push_back(at.result);
+    return caches;
+  };
+  result.lru = results_of(0);
+  for (size_t i = 0; i < options_.others.size(); ++i)
+    result.others.push_back({options_.others[i], results_of(i + 1)});
   if (options_.bound)
     for (auto& cache : result.lru)
       cache.bound_blocks = belady_hits(accesses_, cache.capacity_blocks);

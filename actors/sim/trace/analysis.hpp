@@ -21,6 +21,12 @@ struct cache_analysis {
   std::optional<uint64_t> bound_blocks; ///< what the best eviction rule could find
 };
 
+/// The same for each capacity with one eviction rule.
+struct eviction_analysis {
+  eviction rule = eviction::lru;
+  std::vector<cache_analysis> caches; ///< in the order of the capacities asked for
+};
+
 struct trace_analysis {
   uint64_t requests = 0;
   uint64_t span_ns = 0; ///< from the first arrival to the last
@@ -33,11 +39,13 @@ struct trace_analysis {
   /// less where the whole prompt is hit, since at least one is always computed.
   uint64_t ideal_hit_tokens = 0;
   std::vector<cache_analysis> lru; ///< in the order of the capacities asked for
+  std::vector<eviction_analysis> others; ///< of the other rules asked for
 };
 
 struct analysis_options {
   std::vector<uint64_t> cache_tokens; ///< capacities to try
   bool bound = false;                 ///< `bound_blocks` too: keeps 4 bytes for each block of each request
+  std::vector<eviction> others = {};  ///< eviction rules to try beside LRU
 };
 
 /// Takes requests in their order, one at a time.
@@ -64,7 +72,11 @@ private:
   std::vector<uint32_t> inputs_;
   std::vector<uint32_t> outputs_;
   flat_id_map<dense_id> ids_;
-  std::vector<lru_blocks> caches_;
+  struct trial {
+    block_cache cache;
+    cache_analysis result;
+  };
+  std::vector<std::vector<trial>> trials_; // LRU, then the others; by capacity
   std::vector<uint32_t> request_;  // dense ids of the request at hand
   std::vector<uint32_t> accesses_; // of all requests, if the bound is wanted
 };

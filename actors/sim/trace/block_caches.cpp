@@ -6,36 +6,44 @@
 
 namespace perigee::sim {
 
-uint64_t lru_blocks::match_and_insert(std::span<const uint32_t> request) {
-  auto matched = uint64_t{0};
-  while (matched < request.size() && holds(request[matched]))
-    ++matched;
-  if (capacity_ > 0)
-    for (auto i = request.size(); i > 0; --i)
-      touch(request[i - 1]);
+block_cache::block_cache(eviction rule, uint64_t capacity)
+  : capacity_(static_cast<uint32_t>(std::min<uint64_t>(capacity, none))), evictor_(rule, capacity_) {}
+
+uint64_t block_cache::match_and_insert(std::span<const uint32_t> request) {
+  auto matched = size_t{0};
+  while (matched < request.size() && holds(request[matched])) {
+    evictor_.hold(slots_[request[matched]]);
+    evictor_.read(slots_[request[matched++]]);
+  }
+  auto cached = matched;
+  for (; cached < request.size(); ++cached) {
+    auto slot = take();
+    if (!slot)
+      break; // all that is cached is of this request
+    auto block = request[cached];
+    if (block >= slots_.size())
+      slots_.resize(std::max<size_t>(block + size_t{1}, 2 * slots_.size()), none);
+    slots_[block] = *slot;
+    blocks_[*slot] = block;
+    evictor_.store(*slot, {0, block}, cached == 0 ? std::nullopt : std::optional{slots_[request[cached - 1]]});
+  }
+  // Last block first, so that parents were used later.
+  for (; cached > 0; --cached)
+    evictor_.let_go(slots_[request[cached - 1]]);
   return matched;
 }
 
-void lru_blocks::touch(uint32_t block) {
-  if (block >= blocks_.size())
-    blocks_.resize(std::max<size_t>(block + size_t{1}, 2 * blocks_.size()));
-  if (holds(block)) {
-    unlink(block);
-  } else if (size_ == capacity_) {
-    unlink(oldest_);
+std::optional<uint32_t> block_cache::take() {
+  if (blocks_.size() < capacity_) {
+    blocks_.push_back(none);
+    return static_cast<uint32_t>(blocks_.size() - 1);
   }
-  blocks_[block] = {none, newest_};
-  (newest_ == none ? oldest_ : blocks_[newest_].newer) = block;
-  newest_ = block;
-  ++size_;
-}
-
-void lru_blocks::unlink(uint32_t block) {
-  auto [newer, older] = blocks_[block];
-  (newer == none ? newest_ : blocks_[newer].older) = older;
-  (older == none ? oldest_ : blocks_[older].newer) = newer;
-  blocks_[block] = {};
-  --size_;
+  auto victim = evictor_.victim();
+  if (victim) {
+    evictor_.evict(*victim);
+    slots_[blocks_[*victim]] = none;
+  }
+  return victim;
 }
 
 uint64_t belady_hits(std::span<const uint32_t> accesses, uint64_t capacity) {

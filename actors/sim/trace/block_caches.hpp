@@ -1,42 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/evictor.hpp"
+
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace perigee::sim {
 
-/// Least recently used blocks, up to a number of them. Blocks are dense numbers from 0. A request is matched first and
-/// inserted afterwards, last block first, so that with a block its whole prefix is cached.
-class lru_blocks {
+/// Up to a number of blocks, kept by an eviction rule as in a cache shard. Blocks are dense numbers from 0, the block
+/// before one in its prefix is always the same. A request is matched first and inserted afterwards; with a block its
+/// whole prefix is cached.
+class block_cache {
 public:
-  explicit lru_blocks(uint64_t capacity) : capacity_(capacity) {}
+  block_cache(eviction rule, uint64_t capacity);
 
   /// How many leading blocks of `request` were cached, before it was inserted.
   uint64_t match_and_insert(std::span<const uint32_t> request);
 
 private:
   static constexpr uint32_t none = std::numeric_limits<uint32_t>::max();
-  static constexpr uint32_t absent = none - 1;
-
-  struct links {
-    uint32_t newer = absent;
-    uint32_t older = none;
-  };
 
   bool holds(uint32_t block) const {
-    return block < blocks_.size() && blocks_[block].newer != absent;
+    return block < slots_.size() && slots_[block] != none;
   }
-  void touch(uint32_t block);
-  void unlink(uint32_t block);
+  std::optional<uint32_t> take();
 
-  uint64_t capacity_;
-  uint64_t size_ = 0;
-  uint32_t newest_ = none;
-  uint32_t oldest_ = none;
-  std::vector<links> blocks_;
+  uint32_t capacity_;
+  evictor evictor_;
+  std::vector<uint32_t> slots_;  // by block
+  std::vector<uint32_t> blocks_; // by slot
 };
 
 /// Hits of the best possible cache of `capacity` blocks, which knows all that is to come (Belady's MIN, with the

@@ -141,6 +141,43 @@ TEST_CASE("shard_core: leaves are evicted before their parents, and what an allo
   CHECK_EQ(it.core.index().size(), 2);
 }
 
+TEST_CASE("shard_core: what another node has read goes first once it cooled; what a neighbour read does not") {
+  constexpr auto neighbour = address{role::store_client, 2, self.node, 14};
+  for (bool copied : {true, false}) {
+    auto limits = shard_limits{};
+    limits.copies_cool = 25; // of 4 slots: one use of another block
+    auto it = fixture{4, limits};
+    it.core.peer_up(neighbour);
+    it.store(client_a, 1, keys(1, 1));
+    it.store(client_a, 2, keys(2, 2));
+    auto reader = copied ? client_b : neighbour;
+    it.core.on_lease({reader, 1, 1, keys(2, 2)});
+    it.core.on_release({reader, 1, 1, false});
+    CHECK(it.answer<released>().has_value());
+    it.store(client_a, 3, keys(3, 4));
+    it.store(client_a, 4, keys(5, 5));
+    CHECK_EQ(it.core.index().find({2, 2}).has_value(), !copied);
+    CHECK_EQ(it.core.index().find({1, 1}).has_value(), copied);
+  }
+}
+
+TEST_CASE("shard_core: a successor that was stored alone keeps its prefix, and reads of it count") {
+  auto limits = shard_limits{};
+  limits.rule = eviction::lfu;
+  auto it = fixture{3, limits};
+  it.store(client_a, 1, keys(1, 1));
+  it.store(client_a, 2, keys(1, 2)); // 1 is named so that the shard knows where 2 belongs
+  it.core.on_lease({client_b, 1, 1, keys(2, 2)});
+  it.core.on_release({client_b, 1, 1, false});
+  CHECK(it.answer<released>().has_value());
+  it.store(client_a, 3, keys(11, 11));
+  // Of 1, 2 and 11 only 2 was read; but 1 comes before it.
+  it.store(client_a, 4, keys(12, 12));
+  CHECK_FALSE(it.core.index().find({11, 11}).has_value());
+  CHECK(it.core.index().find({1, 1}).has_value());
+  CHECK(it.core.index().find({2, 2}).has_value());
+}
+
 TEST_CASE("shard_core: a released allocation is free at once, one that may still be written only after a fence") {
   auto it = fixture{2};
   it.allocate_for(client_a, 1, keys(1, 2));

@@ -221,6 +221,19 @@ TEST_CASE("prefill_core: of a wholly cached prompt the last token is computed in
   CHECK(it.take_local<publish>().empty()); // The local shard has all of it.
 }
 
+TEST_CASE("prefill_core: behind a prefix of the local shard only new blocks are offered, with the one before them") {
+  auto it = prefill_script{};
+  it.tell(peer_up{local_shard, {}});
+  auto job = it.job(1, 14);
+  job.prefix = {{local_shard, 2}};
+  it.tell(job);
+  it.tell(fetched{it.only_local<fetch>().id, 2, 0});
+  it.compute(end_token);
+  it.forget();
+  auto offered = it.only_local<publish>();
+  CHECK(offered.keys == std::vector<block_key>(job.keys.begin() + 1, job.keys.begin() + 3));
+}
+
 TEST_CASE("prefill_core: full blocks are offered to the shards, and the slots stay until that ended") {
   auto it = prefill_script{};
   it.tell(peer_up{local_shard, {}});
