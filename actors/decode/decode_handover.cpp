@@ -90,7 +90,7 @@ void decode_core::try_join(uint64_t now_ns, const ticket& id) {
   joined_.bury(id);
   for (auto slot : at.slots)
     pool_.to_live(slot);
-  written_.insert(written_.end(), slots.begin(), slots.end());
+  written_.insert(written_.end(), at.slots.begin(), at.slots.end());
   out.to(at.job.from, joined{options_.self, id});
   auto news = *std::exchange(at.announced, std::nullopt);
   fork(now_ns, at, news.first_tokens, news.reused);
