@@ -8,6 +8,26 @@
 
 namespace perigee {
 
+namespace {
+
+/// Predicted time to the first token at the best prefill instance, if what is held were shared out evenly and came
+/// before.
+uint64_t soonest_at_prefill_ns(const route_query& query, const books& ledger) {
+  auto soonest_ns = UINT64_MAX;
+  for (const auto& at : query.candidates) {
+    const auto* member = ledger.find(role::prefill, at.index);
+    auto begins_ns = std::max(member->free_at_ns, query.now_ns) - query.now_ns;
+    soonest_ns = std::min(soonest_ns, begins_ns + at.prefill_own_ns);
+    if (query.best_blocks <= at.own_blocks)
+      continue;
+    auto fetch_ns = query.source_backlog_ns + (query.best_blocks - at.own_blocks) * query.transfer_ns_block;
+    soonest_ns = std::min(soonest_ns, begins_ns + fetch_ns + query.prefill_best_ns);
+  }
+  return query.candidates.empty() ? UINT64_MAX : soonest_ns + query.held_ns / query.candidates.size();
+}
+
+} // namespace
+
 /// Caches are local to their nodes: there is nothing to fetch, and only what has room can take a request.
 route_query conductor_core::make_coupled_query(route_query query, const submit& request) {
   source_ = UINT32_MAX;
@@ -36,7 +56,8 @@ uint64_t conductor_core::prompt_ns(const books::member& at, uint64_t tokens, uin
   return takes_ns + steps * estimate_.step_ns(at.running, at.running_tokens);
 }
 
-/// Conditional disaggregation: the decode instance computes what little is missing of the prompt. Its choice is the one
+/// Conditional disaggregation: the decode instance computes what little is missing of the prompt, if the first token is
+/// expected sooner so: while prefill instances are idle, sequences need not be slowed. Chosen is the decode instance
 /// that can begin first, then the one with the fewest reserved tokens.
 std::optional<route_decision> conductor_core::decide_at_decode(const route_query& query) const {
   auto reused = std::min<uint64_t>(uint64_t{query.best_blocks} * query.block_tokens, query.prompt_tokens - 1);
@@ -60,6 +81,8 @@ std::optional<route_decision> conductor_core::decide_at_decode(const route_query
     decision.chosen.transfer_ns = query.source_backlog_ns + query.best_blocks * query.transfer_ns_block;
   decision.chosen.prefill_ns = prompt_ns(*best, query.prompt_tokens, reused);
   decision.chosen.ttft_ns = decision.chosen.queue_ns + decision.chosen.transfer_ns + decision.chosen.prefill_ns;
+  if (decision.chosen.ttft_ns >= soonest_at_prefill_ns(query, books_))
+    return std::nullopt;
   return decision;
 }
 

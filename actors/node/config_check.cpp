@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/node/config_check.hpp"
 
+#include "actors/policy/coupling.hpp"
 #include "actors/policy/reserved_names.hpp"
 
 #include <algorithm>
@@ -187,7 +188,7 @@ void check_totals(const cluster_config& config, errors& out) {
 }
 
 void check_coupled(const cluster_config& config, errors& out) {
-  if (config.policy.coupled == "none")
+  if (find_coupling(config.policy.coupled).value_or(coupling::none) == coupling::none)
     return;
   auto path = std::string{"perigee.policy.coupled"};
   if (auto count = config.count(node_role::prefill); count > 0)

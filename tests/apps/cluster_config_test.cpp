@@ -315,7 +315,7 @@ TEST_CASE("cluster_config: decode instances may compute short rests of prompts, 
   CHECK(limits->uncached_tokens_max == 99);
   CHECK(limits->uncached_percent_max == 70);
   CHECK(error_with("admission = \"none\"", "conditional { max-uncached-percent = 0 }")
-        == "perigee.policy.conditional.max-uncached-percent: found 0, allowed are 1 to 101");
+        == "perigee.policy.conditional.max-uncached-percent: found 0, allowed 1 to 101");
   CHECK(error_with("admission = \"none\"", "coupled = \"both\"")
         == "perigee.policy.coupled: found \"both\", allowed: none, prefill-first, chunked");
   CHECK(error_with("admission = \"none\"", "coupled = \"chunked\"")

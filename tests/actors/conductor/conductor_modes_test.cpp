@@ -26,6 +26,13 @@ fixture conditional_fixture() {
   return fixture{options};
 }
 
+/// The prefill instance has something to compute, and decodes it at an instance that nobody else is placed at.
+void keep_busy(fixture& f, const address& decode) {
+  f.submit(99, 5000);
+  REQUIRE(f.sent<placed>().at(0).decode == decode);
+  f.log.clear();
+}
+
 fixture coupled_fixture(coupling how) {
   auto options = conductor_options{};
   options.coupled = how;
@@ -66,10 +73,23 @@ TEST_CASE("conductor_modes: a decode instance computes what is short, and reads 
   CHECK(f.core.decision_of({f.session.incarnation, 2})->decision.at_decode);
 }
 
+TEST_CASE("conductor_modes: while a prefill instance is idle, sequences are not slowed") {
+  auto f = conditional_fixture();
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto keys = chain(1, 30);
+  shard_with(f, 8, keys);
+  f.submit(1, 500, keys);
+  auto answers = f.sent<placed>();
+  REQUIRE_EQ(answers.size(), 1);
+  CHECK(answers[0].prefill.kind == role::prefill);
+}
+
 TEST_CASE("conductor_modes: what is computed at decode is reserved once, and ends once") {
   for (auto how : {0, 1, 2}) {
     auto f = conditional_fixture();
     f.up(role::prefill, 0);
+    keep_busy(f, f.up(role::decode, 7, 5200));
     auto decode = f.up(role::decode, 0);
     auto keys = chain(1, 30);
     shard_with(f, 8, keys);
@@ -93,10 +113,10 @@ TEST_CASE("conductor_modes: what is computed at decode is reserved once, and end
       f.core.on(f.now, cancelled{decode, id});
     } else {
       f.core.on(f.now, peer_down{decode});
-      CHECK(f.core.ledger().placements().empty());
+      CHECK_EQ(f.core.ledger().placements().size(), 1);
       continue;
     }
-    CHECK(f.core.ledger().placements().empty());
+    CHECK_EQ(f.core.ledger().placements().size(), 1); // Of what keeps the prefill instance busy.
     CHECK_EQ(at->tokens, 0);
     CHECK_EQ(at->running, 0);
     CHECK_EQ(at->running_tokens, 0);
@@ -108,6 +128,7 @@ TEST_CASE("conductor_modes: what is computed at decode is reserved once, and end
 TEST_CASE("conductor_modes: without room at decode a short request waits like any other") {
   auto f = conditional_fixture();
   f.up(role::prefill, 0);
+  keep_busy(f, f.up(role::decode, 7, 5200));
   auto decode = f.up(role::decode, 0, 1000);
   auto keys = chain(1, 30);
   shard_with(f, 8, keys);
