@@ -200,7 +200,7 @@ TEST_CASE("conductor_core: early admission refuses what would miss its promise, 
 }
 
 TEST_CASE("conductor_core: the record of a decision names the policy, or what stood in for a silent one") {
-  auto f = conductor_fixture{};
+  auto f = fixture{};
   f.up(role::prefill, 0);
   f.up(role::decode, 0);
   auto answered = f.submit(1, 100);
