@@ -72,6 +72,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
     at->open.insert(number);
     at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
     if (!kept.computed) {
+      kept.ends_at_ns = at->queued == 0 ? now_ns + kept.prefill_ns : 0;
       ++at->queued;
       at->queued_ns += kept.prefill_ns;
       at->queued_tokens += kept.uncached_tokens;
@@ -134,16 +135,28 @@ void books::leave_queue(placement& entry, uint64_t now_ns) {
   at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
 }
 
+/// The median by stochastic approximation: as many small steps up as down.
+void books::learn_age(const placement& entry, uint64_t now_ns) {
+  constexpr auto step_ns = uint64_t{2'000'000};
+  if (entry.ends_at_ns == 0)
+    return;
+  if (now_ns > entry.ends_at_ns + news_age_ns_ + step_ns)
+    news_age_ns_ += step_ns;
+  else if (now_ns < entry.ends_at_ns + news_age_ns_)
+    news_age_ns_ -= std::min(news_age_ns_, step_ns);
+}
+
 void books::computed(placement& entry, uint64_t now_ns) {
   if (entry.computed || !entry.prefill_open)
     return;
   leave_queue(entry, now_ns);
   entry.computed = true;
   if (auto* at = find(entry.prefill)) {
-    // What is left starts now: the instance works on one prompt at a time.
-    at->free_at_ns = now_ns + at->queued_ns;
+    // What is left started when this ended: the instance works on one prompt at a time.
+    at->free_at_ns = now_ns - std::min(now_ns, news_age_ns_) + at->queued_ns;
     mark_changed(entry.prefill);
   }
+  learn_age(entry, now_ns);
   if (auto* at = entry.decode_open ? find(entry.decode) : nullptr) {
     at->running += entry.choices;
     at->running_tokens += entry.decode_tokens;
@@ -254,6 +267,8 @@ instance_load books::load_of(const member& at) const {
   load.requests = static_cast<uint32_t>(at.open.size());
   load.tokens = at.tokens;
   load.tokens_capacity = at.last.token_capacity;
+  load.twin = at.last.twin;
+  load.spare = at.last.spare;
   load.queued = at.queued;
   load.queued_tokens = at.queued_tokens;
   return load;

@@ -24,6 +24,7 @@ struct placement {
   bool decode_open = false;
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
   uint64_t prefill_ns = 0;     ///< reserved at `prefill`
+  uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
   uint64_t prompt_tokens = 0;
@@ -90,6 +91,10 @@ public:
 
   /// The prompt is computed: the instance goes on with the next.
   void computed(placement& entry, uint64_t now_ns);
+  /// How old the news is, as a median, that a prompt is computed: against when that was predicted.
+  uint64_t news_age_ns() const {
+    return news_age_ns_;
+  }
   void close_prefill(placement& entry, uint64_t now_ns);
   void close_decode(placement& entry);
   /// Moves the decode side elsewhere.
@@ -113,6 +118,7 @@ public:
 
 private:
   void leave_queue(placement& entry, uint64_t now_ns);
+  void learn_age(const placement& entry, uint64_t now_ns);
   void add_decode(placement& entry, member& at);
   void release_prefill(placement& entry, uint64_t now_ns);
   void release_decode(placement& entry);
@@ -125,6 +131,7 @@ private:
   std::map<ticket, uint64_t> by_ticket_;
   std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
   prefix_index pending_;
+  uint64_t news_age_ns_ = 0;
   std::set<std::pair<role, uint32_t>> changed_;
 };
 

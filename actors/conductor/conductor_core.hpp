@@ -38,6 +38,8 @@ struct conductor_options {
   coupling coupled = coupling::none;
   std::optional<conditional> at_decode; ///< which prompts decode instances compute beside prefill instances
   uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
+  /// The policy decides which of the two instances on a device is used. Otherwise those that are spare are not.
+  bool changes_roles = false;
 };
 
 /// Everything the Conductor decides and remembers, without actor, clock or I/O. Each `on` takes one message, `tick` the
@@ -154,6 +156,9 @@ private:
   std::optional<std::pair<ec, std::string>> impossible(const entry& waiting) const;
   uint64_t output_to_reserve(const submit& request) const;
   bool decode_has_room(const books::member& at, const submit& request) const;
+  bool is_used(const books::member& at) const {
+    return at.ready && (options_.changes_roles || !at.last.spare);
+  }
   std::optional<refusal> judge(uint64_t now_ns, const entry& waiting, const route_decision& decision);
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
   std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);

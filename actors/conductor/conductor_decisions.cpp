@@ -85,7 +85,7 @@ uint64_t conductor_core::output_to_reserve(const submit& request) const {
 }
 
 bool conductor_core::decode_has_room(const books::member& at, const submit& request) const {
-  if (!at.ready || at.last.token_capacity < request.prompt_tokens + 1)
+  if (!is_used(at) || at.last.token_capacity < request.prompt_tokens + 1)
     return false;
   return at.open.empty()
          || at.tokens + request.prompt_tokens + output_to_reserve(request) <= at.last.token_capacity;
@@ -108,6 +108,8 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.arrived_ns = waiting.arrived_ns;
   query.expected_output = static_cast<uint32_t>(std::min<uint64_t>(output_to_reserve(request), UINT32_MAX));
   query.slo_ttft_ns = options_.slo_ttft_ns;
+  query.slo_tbt_ns = options_.slo_tbt_ns;
+  query.step = estimate_.step();
   query.fresh = waiting.turn_ns == 0;
   query.refusable = request.id.attempt == 0;
   query.sort_key = waiting.sort_key;
@@ -124,6 +126,7 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
     return make_coupled_query(std::move(query), request);
   query.best_blocks = match_.best();
   query.prefill_best_ns = predict(match_.best());
+  query.prefill_error = estimate_.prefill_error();
   query.transfer_ns_block = estimate_.transfer_ns(options_.block_tokens);
   source_ = UINT32_MAX;
   for (auto shard : match_.holders())
@@ -134,7 +137,7 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.candidates.reserve(books_.instances(role::prefill).size());
   auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have nothing
   for (const auto* at : books_.instances(role::prefill)) {
-    if (!at->ready || at->last.token_capacity < request.prompt_tokens)
+    if (!is_used(*at) || at->last.token_capacity < request.prompt_tokens)
       continue;
     auto own = match_.own(at->who.index);
     if (own != last.first)

@@ -47,8 +47,10 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
   }
   if (request.revision >= entry->revision) {
     const auto* best = static_cast<const books::member*>(nullptr);
+    // A twin that decodes nothing may well compute prompts: it comes last.
+    auto rank = [](const books::member& at) { return std::pair{at.last.twin > 0 && at.open.empty(), at.tokens}; };
     for (const auto* at : books_.instances(role::decode))
-      if (at->who != entry->decode && decode_has_room(*at, owner->second.request) && (!best || at->tokens < best->tokens))
+      if (at->who != entry->decode && decode_has_room(*at, owner->second.request) && (!best || rank(*at) < rank(*best)))
         best = at;
     const auto* same = books_.find(entry->decode);
     if (!best && same && decode_has_room(*same, owner->second.request))

@@ -2,6 +2,7 @@
 #include "actors/conductor/estimator.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace perigee {
 
@@ -54,7 +55,14 @@ uint64_t estimator::transfer_ns(uint64_t tokens) const {
 
 void estimator::learn(const prefill_sample& sample) {
   auto n = static_cast<double>(sample.tokens);
-  prefill_.pull(prefill_seconds(n, std::min(n, static_cast<double>(sample.reused))), sample.busy_ns);
+  auto profiled = prefill_seconds(n, std::min(n, static_cast<double>(sample.reused)));
+  auto is_first = prefill_.predicted == 0;
+  auto expected = prefill_.factor() * profiled;
+  prefill_.pull(profiled, sample.busy_ns);
+  if (is_first)
+    return; // Nothing was known of this machine yet.
+  expected_ += weight_of_new * weight_of_new * (expected - expected_);
+  missed_ += weight_of_new * weight_of_new * (std::abs(static_cast<double>(sample.busy_ns) * 1e-9 - expected) - missed_);
 }
 
 void estimator::learn(const step_sample& sample) {

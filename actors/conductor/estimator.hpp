@@ -31,6 +31,10 @@ public:
 
   /// Prefill of a prompt of `tokens` with `reused` of them cached.
   uint64_t prefill_ns(uint64_t tokens, uint64_t reused) const;
+  /// By which share, either way, prefills took another time than was predicted lately.
+  double prefill_error() const {
+    return expected_ > 0 ? missed_ / expected_ : 0;
+  }
   /// One decode step of `rows` sequences that hold `context_tokens` in all.
   uint64_t step_ns(uint64_t rows, uint64_t context_tokens) const;
   /// Moving the KV of `tokens` tokens between nodes.
@@ -67,6 +71,8 @@ private:
 
   cost_profile profile_;
   scale prefill_;
+  double expected_ = 0; ///< seconds of lately, decaying
+  double missed_ = 0;
   scale step_;
   scale transfer_;
   double output_mean_ = 128;

@@ -114,10 +114,23 @@ struct instance_load {
   uint64_t queued_tokens = 0;   ///< prefill: tokens of those that are not cached
   uint64_t cached_blocks = 0;   ///< prefill: blocks that its local shard holds
   uint64_t cache_capacity = 0;  ///< prefill: blocks that its local shard has room for
+  uint32_t twin = 0;  ///< 1 + index of the instance of the other kind on the same device; 0: none
+  bool spare = false; ///< the device begins in the role of the twin
 
   /// Predicted time until a request placed now would start.
   uint64_t queue_ns(uint64_t now_ns) const noexcept {
     return free_at_ns > now_ns ? free_at_ns - now_ns : 0;
+  }
+};
+
+/// Predicted seconds of one decode step: constant + row * rows + token * context tokens.
+struct step_cost {
+  double constant = 0;
+  double row = 0;
+  double token = 0;
+
+  uint64_t ns(double rows, double tokens) const {
+    return static_cast<uint64_t>((constant + row * rows + token * tokens) * 1e9 + 0.5);
   }
 };
 
@@ -137,6 +150,7 @@ struct route_query {
   uint32_t block_tokens = 0;
   uint32_t best_blocks = 0;         ///< longest prefix anywhere in the pool, computed already
   uint64_t prefill_best_ns = 0;     ///< predicted time with that prefix
+  double prefill_error = 0;         ///< share by which prefill times were mispredicted lately, either way
   uint64_t transfer_ns_block = 0;   ///< predicted time to fetch one block from another node
   uint64_t source_backlog_ns = 0;   ///< predicted time until the node that holds that prefix has sent what was asked of it
   std::vector<candidate> candidates; ///< every live prefill instance, by index
@@ -145,6 +159,8 @@ struct route_query {
   uint64_t arrived_ns = 0;      ///< at the Conductor
   uint32_t expected_output = 0; ///< tokens of all choices: what decode memory is reserved for
   uint64_t slo_ttft_ns = 0;
+  uint64_t slo_tbt_ns = 0;
+  step_cost step;               ///< of decode instances, as estimated
   bool fresh = true;            ///< asked for the first time
   bool refusable = true;        ///< false for what was accepted before: it is resumed or submitted again
   uint64_t sort_key = 0;        ///< what the last `hold` of this request said
@@ -250,7 +266,13 @@ bool inspect(Inspector& f, instance_load& x) {
   return f.object(x).fields(f.field("who", x.who), f.field("free_at_ns", x.free_at_ns), f.field("requests", x.requests),
                             f.field("tokens", x.tokens), f.field("tokens_capacity", x.tokens_capacity),
                             f.field("queued", x.queued), f.field("queued_tokens", x.queued_tokens),
-                            f.field("cached_blocks", x.cached_blocks), f.field("cache_capacity", x.cache_capacity));
+                            f.field("cached_blocks", x.cached_blocks), f.field("cache_capacity", x.cache_capacity),
+                            f.field("twin", x.twin), f.field("spare", x.spare));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, step_cost& x) {
+  return f.object(x).fields(f.field("constant", x.constant), f.field("row", x.row), f.field("token", x.token));
 }
 
 template <class Inspector>
@@ -264,10 +286,13 @@ bool inspect(Inspector& f, route_query& x) {
   return f.object(x).fields(
     f.field("placement", x.placement), f.field("now_ns", x.now_ns), f.field("prompt_tokens", x.prompt_tokens),
     f.field("max_tokens", x.max_tokens), f.field("block_tokens", x.block_tokens), f.field("best_blocks", x.best_blocks),
-    f.field("prefill_best_ns", x.prefill_best_ns), f.field("transfer_ns_block", x.transfer_ns_block),
+    f.field("prefill_best_ns", x.prefill_best_ns),
+    f.field("prefill_error", x.prefill_error), f.field("transfer_ns_block", x.transfer_ns_block),
     f.field("source_backlog_ns", x.source_backlog_ns), f.field("candidates", x.candidates),
     f.field("decodes", x.decodes), f.field("tenant", x.tenant), f.field("arrived_ns", x.arrived_ns),
-    f.field("expected_output", x.expected_output), f.field("slo_ttft_ns", x.slo_ttft_ns), f.field("fresh", x.fresh), f.field("refusable", x.refusable),
+    f.field("expected_output", x.expected_output), f.field("slo_ttft_ns", x.slo_ttft_ns),
+    f.field("slo_tbt_ns", x.slo_tbt_ns), f.field("step", x.step), f.field("fresh", x.fresh),
+    f.field("refusable", x.refusable),
     f.field("sort_key", x.sort_key), f.field("held", x.held), f.field("held_ns", x.held_ns),
     f.field("held_key", x.held_key));
 }

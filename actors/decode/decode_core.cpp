@@ -199,6 +199,8 @@ void decode_core::send_report(uint64_t now_ns) {
   news.slots_total = pool_.capacity();
   news.slots_free = pool_.count(slot_state::free);
   news.slots_transfer = pool_.count(slot_state::transfer);
+  news.twin = options_.twin;
+  news.spare = options_.spare;
   news.token_capacity = uint64_t{options_.slots} * options_.layout.block_tokens;
   news.running = static_cast<uint32_t>(sequences_.size());
   for (const auto& [id, at] : attempts_) {

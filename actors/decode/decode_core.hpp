@@ -42,6 +42,8 @@ struct decode_options {
   std::optional<uint32_t> local_shard; ///< asked for what the plan does not name
   local_order order = local_order::fifo;
   uint32_t prompts_max = 1024; ///< that wait or are being computed
+  uint32_t twin = 0;          ///< 1 + index of the prefill instance on the same device; 0: none
+  bool spare = false;         ///< the device begins as that
 };
 
 /// Everything a decode instance decides and remembers, without actor, clock or I/O. Ends and time stand in

@@ -61,6 +61,7 @@ struct node_config {
   std::vector<node_role> roles;
   uint32_t prefill_count = 1; ///< instances, where the node has that role
   uint32_t decode_count = 1;
+  std::string begin_as = "both"; ///< of twins: prefill, decode; both: instances of either kind have devices of their own
   uint32_t shard_count = 1;                    ///< more than one only in an embedded cluster
   uint64_t kv_memory = uint64_t{256} << 20;    ///< working pool of each instance
   uint64_t shard_memory = uint64_t{256} << 20; ///< pool of each shard

@@ -139,6 +139,8 @@ private:
     needs_role(from, path, "http", runs({node_role::gateway}), "gateway");
     needs_role(from, path, "prefill-count", runs({node_role::prefill}), "prefill");
     needs_role(from, path, "decode-count", runs({node_role::decode}), "decode");
+    needs_role(from, path, "begin-as", into.count(node_role::prefill) > 0 && into.count(node_role::decode) > 0,
+               "prefill or no role decode");
     needs_role(from, path, "shard-memory", runs({node_role::shard}), "shard");
     needs_role(from, path, "kv-memory", runs({node_role::prefill, node_role::decode}), "prefill or decode");
     needs_role(from, path, "device", runs({node_role::prefill, node_role::decode}), "prefill or decode");

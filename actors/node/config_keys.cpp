@@ -90,6 +90,9 @@ constexpr auto node_keys = std::array{
                    true},
   config_key<node>{"prefill-count", &node::prefill_count, "prefill instances, with that role", false, 1, 64},
   config_key<node>{"decode-count", &node::decode_count, "decode instances, with that role", false, 1, 64},
+  config_key<node>{"begin-as", &node::begin_as,
+                   "with both roles: `both` work at once; else a prefill and a decode instance share a device, begin as this, and "
+                   "policy `perigee` says which is used", false, 0, 0, "both, prefill, decode"},
   config_key<node>{"kv-memory", &node::kv_memory, "working pool of each instance", false, 4 * kib, 64 * tib},
   config_key<node>{"shard-memory", &node::shard_memory, "pool of the cache shard", false, 4 * kib, 64 * tib},
   config_key<node>{"threads", &node::threads, "compute threads of each instance; 0: the cores, shared out evenly",

@@ -131,6 +131,8 @@ private:
     options.chunk_tokens = spec_.chunk_tokens;
     options.order = spec_.order;
     options.queue_max = spec_.prefill_queue_max;
+    options.twin = instance.twin;
+    options.spare = instance.spare;
     // Store clients of prefill instances have even numbers, those of decode instances odd ones.
     auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local),
                                      node_.transport, start_stream(instance)};
@@ -153,6 +155,8 @@ private:
     options.local_shard = local_shard(instance.index);
     options.order = spec_.order;
     options.prompts_max = spec_.prefill_queue_max;
+    options.twin = instance.twin;
+    options.spare = instance.spare;
     auto beside = decode_neighbours{start_store_client(instance.index * 2 + 1, instance.index, region.local),
                                     node_.transport, start_stream(instance)};
     node_.decodes.push_back(system_.spawn<decode>(options, beside));

@@ -30,6 +30,8 @@ struct node_spec {
   struct instance {
     uint32_t index = 0;
     std::shared_ptr<device> work;
+    uint32_t twin = 0;  ///< 1 + index of the instance of the other kind that shares the device; 0: none
+    bool spare = false; ///< the device begins in the role of the twin
   };
   struct shard_pool {
     uint32_t index = 0;

@@ -104,6 +104,12 @@ struct node_runtime::parts {
       spec.prefills.push_back(make_instance(first(node_role::prefill) + i));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)
       spec.decodes.push_back(make_instance(first(node_role::decode) + i));
+    if (node.begin_as != "both")
+      for (auto i = size_t{0}; i < std::min(spec.prefills.size(), spec.decodes.size()); ++i) {
+        spec.prefills[i].twin = spec.decodes[i].index + 1;
+        spec.decodes[i].twin = spec.prefills[i].index + 1;
+        (node.begin_as == "prefill" ? spec.decodes : spec.prefills)[i].spare = true;
+      }
     for (auto i = 0u; i < node.count(node_role::shard); ++i) {
       auto blocks = std::max<uint64_t>(1, node.shard_memory / layout.block_bytes());
       shard_memory.emplace_back(blocks * layout.block_bytes());
@@ -123,6 +129,8 @@ struct node_runtime::parts {
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})
         spec.conductor->members_expected += config.count(what);
+      const auto* route = find_routing_policy(config.policy.route);
+      spec.conductor->changes_roles = route && route->changes_roles;
       spec.policy = make_policy_maker(incarnation);
     }
     spec.make_fabric = [this](transport::fabric_events& events) -> std::unique_ptr<transport::fabric> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/core/routing_messages.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <optional>
@@ -10,17 +12,6 @@
 #include <vector>
 
 namespace perigee {
-
-/// Predicted seconds of one decode step: constant + row * rows + token * context tokens.
-struct step_cost {
-  double constant = 0;
-  double row = 0;
-  double token = 0;
-
-  uint64_t ns(double rows, double tokens) const {
-    return static_cast<uint64_t>((constant + row * rows + token * tokens) * 1e9 + 0.5);
-  }
-};
 
 /// What admission judges: one request that was never accepted before, with what is predicted for it. Asked when it arrives,
 /// and again when it is placed after it was held.

@@ -64,8 +64,12 @@ public:
 
   /// Places at the cheapest offer and at the decode instance with the fewest reserved tokens. Holds if there is neither.
   route_decision place(const route_query& query, const load_view& view) && {
+    return std::move(*this).place_with(least_reserved_decode(query, view));
+  }
+
+  /// The same with a decode instance that was chosen already.
+  route_decision place_with(std::optional<uint32_t> decode) && {
     auto result = route_decision{};
-    auto decode = least_reserved_decode(query, view);
     result.best = std::move(offers_);
     if (result.best.empty())
       return result;

@@ -35,6 +35,11 @@ public:
     return index < loads.size() && loads[index].who.valid() ? &loads[index] : nullptr;
   }
 
+  /// By index; without an address where unknown.
+  const std::vector<instance_load>& all(role kind) const {
+    return loads_[kind == role::decode];
+  }
+
   /// How many changes it has seen.
   uint64_t version() const noexcept {
     return version_;

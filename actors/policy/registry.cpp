@@ -42,7 +42,9 @@ policy_entry entry_of() {
   return {Policy::name, Policy::summary, describe_parameters<Policy>(),
           policy_maker{[](caf::actor_system& system, const policy_setup& setup) {
             return system.spawn(policy_shell<Policy>, make_policy<Policy>(setup.seed, setup.parameters));
-          }}};
+          }},
+          {},
+          requires(Policy policy) { policy.roles; }};
 }
 
 /// What is wrong with a plugin that was built against something else.

@@ -47,6 +47,7 @@ struct policy_entry {
   std::vector<parameter_info> parameters;
   policy_maker spawn;
   std::string plugin = {}; ///< the file it came from; empty: built in
+  bool changes_roles = false; ///< decides which of two instances on one device is used
 };
 
 /// All of them: those of this binary, then those of plugins in the order in which they came.

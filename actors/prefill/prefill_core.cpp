@@ -236,6 +236,8 @@ void prefill_core::send_report(uint64_t now_ns) {
   auto news = reporter_.next(now_ns);
   news.slots_total = pool_.capacity();
   news.slots_free = pool_.count(slot_state::free);
+  news.twin = options_.twin;
+  news.spare = options_.spare;
   news.token_capacity = uint64_t{options_.slots} * options_.layout.block_tokens;
   for (const auto& [id, at] : attempts_) {
     auto left = at.at == stage::computed || at.at == stage::closing ? 0 : at.job.tokens.size() - at.submitted;

@@ -36,6 +36,8 @@ struct prefill_options {
   uint32_t queue_max = 1024;
   local_order order = local_order::fifo;
   bool keep_generated = true; ///< offer full blocks to the shards
+  uint32_t twin = 0;          ///< 1 + index of the decode instance on the same device; 0: none
+  bool spare = false;         ///< the device begins as that
 };
 
 /// Everything a prefill instance decides and remembers, without actor, clock or I/O. Jobs, ends and time stand in

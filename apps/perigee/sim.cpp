@@ -170,6 +170,9 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--copies-cool", flags->copies_cool,
                   "percent of a cache used since a block that another one has copied, until it goes first; 0: never")
     ->check(CLI::Range(0u, 1000u))->capture_default_str();
+  sub->add_option("--roles", flags->roles,
+                  "auto: devices change between prefill and decode where the policy says so; fixed: they never do")
+    ->capture_default_str();
   sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
   sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();

@@ -218,6 +218,9 @@ sim_plan plan_sim(const sim_flags& flags) {
     cluster.order = *order;
   else
     refuse("--local-order", flags.local_order, "fifo, shortest-first");
+  if (flags.roles != "auto" && flags.roles != "fixed")
+    refuse("--roles", flags.roles, "auto, fixed");
+  cluster.changes_roles = flags.roles == "auto";
   cluster.route_params = route_params_of(flags);
   cluster.reserve_max_tokens = flags.lengths == "oracle";
   cluster.copies_cool = flags.copies_cool;
@@ -257,6 +260,8 @@ sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   options.cluster.policy = run.policy;
   options.cluster.admit = admission_of(run.admission);
   options.cluster.coupled = find_coupling(run.mode).value_or(coupling::none);
+  // Where a decode instance computes prompts itself, roles stay.
+  options.cluster.changes_roles &= run.mode == disaggregated && find_routing_policy(run.policy)->changes_roles;
   if (options.cluster.coupled != coupling::none)
     options.cluster.at_decode.reset();
   options.cluster.evicts = run.evicts;

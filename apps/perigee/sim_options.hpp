@@ -21,6 +21,7 @@ struct sim_flags {
   std::string local_order = "fifo";
   std::vector<std::string> evictions = {"lru"};
   uint32_t copies_cool = copies_cool_default;
+  std::string roles = "auto"; ///< or fixed
   uint32_t prefill = 8;
   uint32_t decode = 8;
   std::vector<std::string> coupled = {"none"};

@@ -188,6 +188,10 @@ TEST_CASE("cluster_config: contradictions are named on both sides") {
           .starts_with("perigee.nodes[2].shard-memory: given, but"));
   CHECK(error_with("[\"decode\"]", "[\"decode\", \"decode\"]")
           .starts_with("perigee.nodes[2].roles: \"decode\" stands there twice"));
+  CHECK(error_with("[\"decode\"]", "[\"decode\"], begin-as = \"decode\"")
+        == "perigee.nodes[2].begin-as: given, but the node has no role prefill or no role decode; add the role or drop the key");
+  CHECK(error_with("[\"decode\"]", "[\"prefill\", \"decode\"], begin-as = \"shard\"")
+        == "perigee.nodes[2].begin-as: found \"shard\", allowed: both, prefill, decode");
   CHECK(error_with("request-timeout = 2min", "request-timeout = 1s")
           .starts_with("perigee.request-timeout: found 1s, which is"));
   CHECK(

@@ -124,7 +124,8 @@ def drawn_trace():
 def pages():
     """sim: --html and --timeline show what the row says, and change nothing about the run"""
     folder = scratch_dir()
-    flags = ["sim", "--draw", "conversation:2", "--requests", 120, "--prefill", 2, "--decode", 2, "--digest", "--json"]
+    flags = ["sim", "--draw", "conversation:2", "--requests", 120, "--policy", "kvcache-centric", "--prefill", 2,
+             "--decode", 2, "--digest", "--json"]
     plain = json.loads(run(*flags)[1])["rows"][0]
     code, out, error = run(*flags, "--html", folder / "run.html", "--timeline", folder / "run.json")
     check_equal((code, error), (0, ""), "exit code and standard error")

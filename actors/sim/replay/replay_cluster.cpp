@@ -60,10 +60,8 @@ replay_cluster::replay_cluster(world& home, replay_cluster_options options, cons
     });
   add_gateway();
   add_conductor();
-  for (uint32_t i = 0; i < options_.prefill_instances(); ++i)
-    add_prefill(i);
-  for (uint32_t i = 0; i < options_.decode_instances(); ++i)
-    add_decode(i);
+  for (uint32_t i = 0; i < options_.prefill_instances() + options_.decode_instances(); ++i)
+    add_device(i);
   introduce();
 }
 
@@ -115,8 +113,10 @@ void replay_cluster::add_conductor() {
   conductor.coupled = options_.coupled;
   conductor.at_decode = options_.at_decode;
   conductor.mixed_chunk_tokens = options_.mixed_chunk_tokens;
+  conductor.changes_roles = options_.changes_roles;
+  auto instances = options_.prefills + options_.decodes;
   auto shards = options_.coupled == coupling::none ? options_.prefills : options_.decode_instances();
-  conductor.members_expected = options_.prefills + options_.decodes + shards;
+  conductor.members_expected = options_.changes_roles ? 3 * instances : instances + shards;
   conductor.waiting_requests_max = options_.requests_max;
   conductor.waiting_tokens_max = UINT64_MAX / 2;
   spec.conductor = conductor;
@@ -124,44 +124,63 @@ void replay_cluster::add_conductor() {
   finish_node(std::move(spec));
 }
 
-std::shared_ptr<device> replay_cluster::make_device(uint32_t slots, bool prefills) {
+std::shared_ptr<device> replay_cluster::make_device(replay_stream_options options) {
   auto made = std::make_shared<device>();
   made->events = std::make_unique<stream_forwarder>();
-  replay_stream_options options;
-  options.costs = options_.profile.costs;
-  options.layout = layout_;
-  options.slots = slots;
-  options.output_tokens = &output_tokens_;
-  options.end_token = end_token;
-  options.recorder = options_.recorder;
-  options.instance = static_cast<uint32_t>(prefills_.size() + decodes_.size()); // prefill is made first
-  options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
-  auto stream = std::make_unique<replay_stream>(home_, std::move(options), random_.next(), *made->events);
-  (prefills ? prefills_ : decodes_).push_back(stream.get());
-  made->stream = std::move(stream);
+  made->stream = std::make_unique<replay_stream>(home_, std::move(options), random_.next(), *made->events);
   devices_.push_back(made);
   return made;
 }
 
-void replay_cluster::add_prefill(uint32_t index) {
+/// Devices are numbered prefill first, by the roles in which they begin.
+void replay_cluster::add_device(uint32_t number) {
+  auto is_prefill = number < options_.prefill_instances();
+  replay_stream_options options;
+  options.costs = options_.profile.costs;
+  options.layout = layout_;
+  options.output_tokens = &output_tokens_;
+  options.end_token = end_token;
+  options.recorder = options_.recorder;
+  options.instance = number;
+  options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
+  if (options_.changes_roles)
+    options.turn = std::make_shared<device_turn<replay_stream>>();
   auto spec = begin_node();
-  auto number = spec.self.node;
-  spec.prefills.push_back({index, make_device(options_.blocks_max, true)});
-  add_shard(spec, index);
-  const auto* stream = prefills_.back();
-  network_->on_source(number, [stream, pool = devices_.back()->stream->pool()](const std::byte* place) {
-    return place >= pool.data() && place < pool.data() + pool.size() ? stream->ready_ns(place) : 0;
-  });
+  // Of either kind, those that begin as such are numbered first: a prefill instance has the number of its device.
+  auto decode = is_prefill ? options_.decodes + number : number - options_.prefill_instances();
+  if (is_prefill || options_.changes_roles)
+    add_prefill(spec, number, options);
+  if (!is_prefill || options_.changes_roles)
+    add_decode(spec, decode, options);
+  if (options_.changes_roles) {
+    spec.prefills.front().twin = decode + 1;
+    spec.decodes.front().twin = number + 1;
+    (is_prefill ? spec.decodes : spec.prefills).front().spare = true;
+  }
   finish_node(std::move(spec));
 }
 
-void replay_cluster::add_decode(uint32_t index) {
-  auto spec = begin_node();
-  auto slots = static_cast<uint32_t>(options_.profile.decode_tokens / options_.block_tokens);
-  spec.decodes.push_back({index, make_device(slots, false)});
+void replay_cluster::add_prefill(node_spec& spec, uint32_t index, const replay_stream_options& common) {
+  auto options = common;
+  options.slots = options_.blocks_max;
+  auto number = spec.self.node;
+  spec.prefills.push_back({index, make_device(std::move(options))});
+  add_shard(spec, index);
+  auto* stream = static_cast<replay_stream*>(devices_.back()->stream.get());
+  prefills_.push_back(stream);
+  network_->on_source(number, [stream](const std::byte* place) {
+    auto pool = stream->pool();
+    return place >= pool.data() && place < pool.data() + pool.size() ? stream->ready_ns(place) : 0;
+  });
+}
+
+void replay_cluster::add_decode(node_spec& spec, uint32_t index, const replay_stream_options& common) {
+  auto options = common;
+  options.slots = static_cast<uint32_t>(options_.profile.decode_tokens / options_.block_tokens);
+  spec.decodes.push_back({index, make_device(std::move(options))});
+  decodes_.push_back(static_cast<const replay_stream*>(devices_.back()->stream.get()));
   if (options_.coupled != coupling::none)
     add_shard(spec, index);
-  finish_node(std::move(spec));
 }
 
 void replay_cluster::add_shard(node_spec& spec, uint32_t index) {

@@ -35,6 +35,8 @@ struct replay_cluster_options {
   std::string policy = "kvcache-centric";
   parameter_values route_params; ///< of that policy
   admission admit;
+  /// Every device has an instance of either kind, and the policy says which is used; otherwise one has its role for good.
+  bool changes_roles = false;
   local_order order = local_order::fifo;
   /// Not `none`: `prefills` + `decodes` instances do both, each with a shard beside it.
   coupling coupled = coupling::none;
@@ -60,9 +62,9 @@ struct replay_cluster_options {
   }
 };
 
-/// One gateway, one Conductor, prefill instances with a shard beside each, decode instances: production actors, assembled
-/// by `spawn_node`, over simulated streams, flows and links. All know each other from the start, and nobody fails. Must
-/// outlive every run of the world.
+/// One gateway, one Conductor, prefill instances with a shard beside each, decode instances, one a node (both kinds where
+/// roles change): production actors, assembled by `spawn_node`, over simulated streams, flows and links. All know each
+/// other from the start, and nobody fails. Must outlive every run of the world.
 class replay_cluster {
 public:
   /// `output_tokens` by request number; must outlive the cluster.
@@ -87,12 +89,13 @@ public:
 private:
   void add_gateway();
   void add_conductor();
-  void add_prefill(uint32_t index);
-  void add_decode(uint32_t index);
+  void add_device(uint32_t number);
+  void add_prefill(node_spec& spec, uint32_t index, const replay_stream_options& options);
+  void add_decode(node_spec& spec, uint32_t index, const replay_stream_options& options);
   void add_shard(node_spec& spec, uint32_t index);
   node_spec begin_node();
   void finish_node(node_spec spec);
-  std::shared_ptr<device> make_device(uint32_t slots, bool prefills);
+  std::shared_ptr<device> make_device(replay_stream_options options);
   void introduce();
   uint64_t disturb(caf::message& what);
 
@@ -105,8 +108,8 @@ private:
   std::shared_ptr<flow_network> network_;
   std::vector<node_actors> nodes_;
   std::vector<std::shared_ptr<device>> devices_;
-  std::vector<replay_stream*> prefills_;
-  std::vector<replay_stream*> decodes_;
+  std::vector<const replay_stream*> prefills_;
+  std::vector<const replay_stream*> decodes_;
   std::vector<std::vector<std::byte>> shards_;
 };
 

@@ -57,8 +57,13 @@ uint64_t replay_stream::ready_ns(const std::byte* place) const {
   return ready_ns_[offset / options_.layout.block_bytes()];
 }
 
-/// Starts the first item of the queue. One runs at a time.
 void replay_stream::begin() {
+  if (!options_.turn || options_.turn->take(this))
+    run();
+}
+
+/// Starts the first item of the queue. One runs at a time.
+void replay_stream::run() {
   const auto& next = queue_.front();
   began_ns_ = home_.now();
   auto takes = uint64_t{0};
@@ -132,6 +137,8 @@ void replay_stream::on_alarm(uint64_t) {
     for (const auto& row : step->rows)
       result.tokens.push_back(next_token(row.sample));
   }
+  if (options_.turn)
+    options_.turn->release();
   if (!queue_.empty())
     begin();
   events_.work_done(std::move(result));

@@ -2,16 +2,20 @@
 #pragma once
 
 #include "actors/conductor/estimator.hpp"
+#include "actors/sim/replay/device_turn.hpp"
 #include "actors/sim/replay/run_recorder.hpp"
 #include "actors/sim/world.hpp"
 #include "kernels/stream.hpp"
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <variant>
 #include <vector>
 
 namespace perigee::sim {
+
+class replay_stream;
 
 struct replay_stream_options {
   cost_profile costs;
@@ -24,6 +28,7 @@ struct replay_stream_options {
   std::vector<double> prefill_noise;
   run_recorder* recorder = nullptr; ///< told of chunks and steps; may be null
   uint32_t instance = 0;            ///< its number there
+  std::shared_ptr<device_turn<replay_stream>> turn; ///< with whom it shares the device; null: with nobody
 };
 
 /// A device that computes nothing and takes the time of a cost profile, with the contract of `kernels::stream`. A prompt
@@ -47,6 +52,11 @@ public:
   void submit(kernels::decode_work work) override;
   void submit(kernels::copy_work work) override;
   void cancel(uint64_t id) override;
+
+  /// By `device_turn`: the device is this stream's until its item is done.
+  void take_turn() {
+    run();
+  }
 
   /// When the block at that place of the pool is computed; in the past unless a chunk is running on it.
   uint64_t ready_ns(const std::byte* place) const;
@@ -82,6 +92,7 @@ private:
   template <class Work>
   void enqueue(Work work);
   void begin();
+  void run();
   uint64_t start(const kernels::prefill_work& work);
   uint64_t start(const kernels::decode_work& work);
   void on_alarm(uint64_t what) override;

@@ -28,7 +28,6 @@ void run_recorder::begin(uint64_t start_ns, uint32_t prefills, uint32_t decodes,
                          std::span<const trace_request> trace) {
   start_ns_ = start_ns;
   first_node_ = first_node;
-  prefills_ = prefills;
   for (uint32_t i = 0; i < prefills + decodes; ++i) {
     auto is_prefill = i < prefills;
     record_.instances.push_back({is_prefill ? fmt::format("prefill-{}", i) : fmt::format("decode-{}", i - prefills),
@@ -87,8 +86,8 @@ void run_recorder::passed(const caf::message& what, uint64_t now_ns) {
     const auto& news = what.get_as<placed>(0);
     if (auto* request = find(news.id.request)) {
       request->placed_ns = std::min(request->placed_ns, since_start(now_ns));
-      request->prefill = news.prefill.kind == role::decode ? prefills_ + news.prefill.index : news.prefill.index;
-      request->decode = prefills_ + news.decode.index;
+      request->prefill = news.prefill.node - first_node_;
+      request->decode = news.decode.node - first_node_;
     }
   } else if (what.match_elements<granted>()) {
     const auto& news = what.get_as<granted>(0);

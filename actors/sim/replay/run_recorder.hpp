@@ -73,7 +73,6 @@ private:
   const bool slices_wanted_;
   uint64_t start_ns_ = 0;
   uint32_t first_node_ = 0;
-  uint32_t prefills_ = 0;
   run_record record_;
   std::map<request_id, uint64_t> clients_;
   std::map<std::pair<uint32_t, uint32_t>, chunks> open_chunks_;  ///< by instance and prompt

@@ -47,14 +47,20 @@ TEST_CASE_TEMPLATE("late binding: of free instances the one takes it that needs 
   CHECK_EQ(decision.chosen.fetch_blocks, 0);
 }
 
-TEST_CASE_TEMPLATE("late binding: an overdue instance is busy, however little time is predicted for it", Policy,
+TEST_CASE_TEMPLATE("late binding: with a lookahead, who is overdue is taken for free, as news is late; but not for long", Policy,
                    route_central, route_perigee) {
   auto f = pair_of(2);
-  for (auto& load : f.loads)
-    load.free_at_ns = std::min(load.free_at_ns, f.now_ns - second);
   auto policy = Policy{};
-  policy.lookahead_s = 1;
-  CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::hold);
+  policy.lookahead_s = 0.05;
+  auto overdue = [&](uint64_t by_ns) {
+    for (auto& load : f.loads)
+      load.free_at_ns = f.now_ns - by_ns;
+    return policy.decide(f.query({0, 0}), f.view()).what;
+  };
+  CHECK_EQ(overdue(second), verdict::place);
+  CHECK_EQ(overdue(2 * second), verdict::hold);
+  policy.lookahead_s = 0;
+  CHECK_EQ(overdue(second), verdict::hold);
 }
 
 TEST_CASE_TEMPLATE("late binding: who arrives while others are held goes by the order, not before them", Policy,
@@ -82,8 +88,10 @@ TEST_CASE_TEMPLATE("late binding: with a lookahead an instance takes the next be
   CHECK_EQ(held.ask_again_ns, f.now_ns + second);
   f.now_ns += second;
   CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::place);
-  for (auto& load : f.loads)
+  for (auto& load : f.loads) {
     load.queued *= 2;
+    load.free_at_ns += 2 * second;
+  }
   CHECK_EQ(policy.decide(f.query({0, 0}), f.view()).what, verdict::hold);
 }
 
@@ -121,13 +129,42 @@ TEST_CASE("route_perigee: what can no longer keep its promise is refused, unless
   CHECK_EQ(decision.ask_again_ns, 0);
 }
 
+TEST_CASE("route_perigee: where prefill times are mispredicted a request is late the earlier for it") {
+  auto f = pair_of(2);
+  auto query = f.query({0, 0}, 0, 50);
+  query.prefill_error = 0.2;
+  query.now_ns += 235 * second / 10; // 30 - 5 * (1 + 1.5 * 0.2)
+  CHECK_EQ(route_perigee{}.decide(query, f.view()).what, verdict::hold);
+  query.now_ns += 1'000;
+  CHECK_EQ(route_perigee{}.decide(query, f.view()).what, verdict::reject);
+}
+
+TEST_CASE("route_perigee: a device that decodes computes no prompt") {
+  auto f = policy_fixture{};
+  for (auto i = 0u; i < 2; ++i) {
+    f.prefill(i).twin = i + 1;
+    f.loads.back().spare = i == 0;
+  }
+  for (auto i = 0u; i < 2; ++i) {
+    f.decode(i).twin = i + 1;
+    f.loads.back().spare = i == 1;
+  }
+  auto decision = route_perigee{}.decide(f.query({20, 0}, 20), f.view());
+  CHECK_EQ(decision.what, verdict::place);
+  CHECK_EQ(decision.chosen.prefill, 1);
+  CHECK_EQ(decision.decode, 0);
+}
+
 TEST_CASE("route_perigee: an urgent request is rushed, a heavy one only while the backlog is small") {
   auto f = pair_of(2);
+  auto policy = route_perigee{};
+  policy.backlog_s = 13;
+  policy.heavy_s = 3;
   auto urgent = [&](uint32_t blocks, uint64_t held_ns) {
     auto query = f.query({0, 0}, 0, blocks);
     query.now_ns += 30 * second - query.prefill_best_ns - second;
     query.held_ns = held_ns;
-    return route_perigee{}.decide(query, f.view());
+    return policy.decide(query, f.view());
   };
   CHECK_EQ(urgent(50, 0).what, verdict::hold);
   CHECK(urgent(50, 0).sort_key < route_perigee{}.decide(f.query({0, 0}, 0, 1), f.view()).sort_key);

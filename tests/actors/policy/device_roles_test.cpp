@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actors/policy/device_roles.hpp"
+#include "tests/actors/policy/policy_fixture.hpp"
+#include "tests/support/testing.hpp"
+
+using namespace perigee;
+using perigee::testing::policy_fixture;
+
+namespace {
+
+constexpr auto second = policy_fixture::second;
+
+/// Devices 0 and 1 begin as prefill instances, 2 and 3 as decode instances. A step takes 20 ms and a microsecond for each
+/// token; 100 ms are promised. So a device turns to decoding above 45,000 tokens for each decode instance, and to prompts
+/// if the others then have at most 35,000.
+struct devices {
+  devices() {
+    for (auto i = 0u; i < 4; ++i) {
+      f.prefill(i).twin = i + 1;
+      f.loads.back().spare = i >= 2;
+    }
+    for (auto i = 0u; i < 4; ++i) {
+      f.decode(i).twin = i + 1;
+      f.loads.back().spare = i < 2;
+    }
+    decode(2, 30'000);
+    decode(3, 30'000);
+  }
+
+  instance_load& prefill(uint32_t device) {
+    return f.loads[device];
+  }
+  void decode(uint32_t device, uint64_t tokens) {
+    f.loads[4 + device].tokens = tokens;
+    f.loads[4 + device].requests = tokens > 0;
+  }
+
+  void update() {
+    f.now_ns += second;
+    auto query = f.query({});
+    query.slo_tbt_ns = second / 10;
+    query.step = {0.02, 0, 1e-6};
+    roles.update(query, f.view(), {});
+  }
+  /// Of each device: P or D, - where it takes nothing new.
+  std::string now() {
+    update();
+    auto text = std::string{};
+    for (auto i = 0u; i < 4; ++i) {
+      CHECK_FALSE((roles.may_prefill(i) && roles.may_decode(i)));
+      text += roles.may_prefill(i) ? 'P' : roles.may_decode(i) ? 'D' : '-';
+    }
+    return text;
+  }
+
+  policy_fixture f;
+  device_roles roles;
+};
+
+} // namespace
+
+TEST_CASE("device_roles: an instance without a twin is always used") {
+  auto it = devices{};
+  for (auto& load : it.f.loads)
+    load.twin = 0;
+  it.update();
+  CHECK(it.roles.may_prefill(3));
+  CHECK(it.roles.may_decode(0));
+}
+
+TEST_CASE("device_roles: devices begin in the role that was configured, or in the one that their work shows") {
+  auto it = devices{};
+  CHECK_EQ(it.now(), "PPDD");
+  auto later = devices{};
+  later.decode(0, 40'000);
+  later.decode(2, 0);
+  later.prefill(2).queued = 1;
+  CHECK_EQ(later.now(), "DPPD");
+}
+
+TEST_CASE("device_roles: when steps take too long the prefill instance that is free first turns to decoding, once it is done") {
+  auto it = devices{};
+  CHECK_EQ(it.now(), "PPDD");
+  it.prefill(0).queued = 1;
+  it.prefill(0).free_at_ns = it.f.now_ns + 9 * second;
+  it.prefill(1).queued = 1;
+  it.prefill(1).free_at_ns = it.f.now_ns + 5 * second;
+  it.decode(2, 60'000);
+  CHECK_EQ(it.now(), "PPDD"); // 45,000 each
+  it.decode(2, 60'002);
+  CHECK_EQ(it.now(), "P-DD");
+  CHECK_EQ(it.now(), "P-DD"); // One at a time.
+  it.prefill(1).queued = 0;
+  CHECK_EQ(it.now(), "PDDD");
+}
+
+TEST_CASE("device_roles: the last device that computes prompts stays one") {
+  auto it = devices{};
+  it.decode(2, 300'000);
+  for (auto i = 0; i < 5; ++i)
+    it.update();
+  CHECK_EQ(it.now(), "DPDD");
+}
+
+TEST_CASE("device_roles: where the others suffice, the decode instance with least to do is drained and turns to prompts") {
+  auto it = devices{};
+  CHECK_EQ(it.now(), "PPDD");
+  it.decode(2, 20'000);
+  it.decode(3, 15'001);
+  CHECK_EQ(it.now(), "PPDD"); // 35,001 would be too many for one
+  it.decode(3, 15'000);
+  CHECK_EQ(it.now(), "PPD-");
+  it.decode(3, 1'000);
+  CHECK_EQ(it.now(), "PPD-");
+  it.decode(3, 0);
+  CHECK_EQ(it.now(), "PPDP");
+  it.decode(2, 0);
+  CHECK_EQ(it.now(), "PPDP"); // Somebody has to decode.
+}
+
+TEST_CASE("device_roles: what still drains is taken back first when load returns") {
+  auto it = devices{};
+  it.decode(2, 20'000);
+  it.decode(3, 10'000);
+  CHECK_EQ(it.now(), "PPD-");
+  it.decode(2, 45'001);
+  CHECK_EQ(it.now(), "PPDD");
+}
+
+TEST_CASE("device_roles: decode memory that fills up counts like slow steps") {
+  auto it = devices{};
+  for (auto& load : it.f.loads)
+    load.tokens_capacity = 40'000;
+  it.decode(2, 35'000);
+  it.decode(3, 32'000);
+  CHECK_EQ(it.now(), "PPDD"); // 84 %
+  it.decode(3, 34'000);
+  CHECK_EQ(it.now(), "DPDD"); // Above 85 %, and device 0 had nothing to finish.
+}
+
+TEST_CASE("device_roles: load that doubles and halves within the margin moves nothing to and fro") {
+  auto it = devices{};
+  auto first = it.now();
+  for (auto i = 0; i < 20; ++i) {
+    it.decode(2, i % 2 == 0 ? 20'000 : 40'000);
+    it.decode(3, i % 2 == 0 ? 20'000 : 40'000);
+    CHECK_EQ(it.now(), first);
+  }
+}
