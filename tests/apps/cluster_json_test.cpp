@@ -143,7 +143,9 @@ TEST_CASE("decision_json: a record holds the query, the choice and what else was
   refused.decision->decision.reason = ec::overloaded;
   auto text = decision_json(refused);
   CHECK(has(text, R"("reason":"overloaded")"));
-  CHECK(!has(text, "chosen"));
+  CHECK(has(text, R"("chosen":{)")); // where it would have gone
+  refused.decision->decision.chosen.ttft_ns = 0;
+  CHECK(!has(decision_json(refused), "chosen"));
   refused.decision->decision.what = verdict::hold;
   CHECK(has(decision_json(refused), R"("verdict":"hold")"));
 }

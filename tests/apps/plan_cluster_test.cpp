@@ -66,7 +66,8 @@ TEST_CASE("plan_report: one line for each number of nodes, and what carries noth
   outcome.requests_per_second = 4;
   outcome.points = {{2, {1, 1, 0, 0, 0}, 0, 0}, {4, {3, 1, 1, 0, 1}, 1.5, 0.96}};
   auto text = render_plan(outcome);
-  CHECK(text.find("1.50x        6.00      1.50     96.0 %") != std::string::npos);
+  for (const auto* cell : {"1.50x", " 6.00", " 1.50 ", "96.0 %"})
+    CHECK(text.find(cell) != std::string::npos);
   auto frontier = plan_json(outcome).at("frontier").as_array();
   REQUIRE_EQ(frontier.size(), 2);
   CHECK(frontier[0].at("capacity").as_double() == 0);

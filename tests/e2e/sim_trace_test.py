@@ -124,8 +124,8 @@ def drawn_trace():
 def pages():
     """sim: --html and --timeline show what the row says, and change nothing about the run"""
     folder = scratch_dir()
-    flags = ["sim", "--draw", "conversation:2", "--requests", 120, "--policy", "kvcache-centric", "--prefill", 2,
-             "--decode", 2, "--digest", "--json"]
+    common = ["sim", "--draw", "conversation:2", "--requests", 120, "--prefill", 2, "--decode", 2, "--digest", "--json"]
+    flags = common + ["--policy", "kvcache-centric"]
     plain = json.loads(run(*flags)[1])["rows"][0]
     code, out, error = run(*flags, "--html", folder / "run.html", "--timeline", folder / "run.json")
     check_equal((code, error), (0, ""), "exit code and standard error")
@@ -150,7 +150,7 @@ def pages():
     begins = {event["id"]: event["ts"] for event in events if event["ph"] == "s"}
     check(len(begins) > 100 and all(begins[key] <= ends[key] for key in begins), "arrows go forward")
     check("By speed" not in html, "one speed is no chart over the speed")
-    run(*flags, "--policy", "all", "--speed", "1,2", "--html", folder / "speeds.html")
+    run(*common, "--policy", "all", "--speed", "1,2", "--html", folder / "speeds.html")
     html = (folder / "speeds.html").read_text()
     check("By speed" in html and "least-seconds, 2x" in html, "two speeds give charts over the speed")
     check_equal(run(*flags, "--html", folder / "no/such/run.html")[0], 1, "a page that cannot be written")
