@@ -96,11 +96,10 @@ TEST_CASE("cluster: nodes of every role die and come back") {
 }
 
 TEST_CASE("cluster: decode instances compute what is mostly cached, on rough networks and short of room") {
-  auto half = std::max<uint64_t>(1, testing::seeds(30) / 2);
-  auto rough_one = run_seeds(half, [](uint64_t seed) { return conditionally(rough(seed)); },
+  auto rough_one = run_seeds(15, [](uint64_t seed) { return conditionally(rough(seed)); },
                              {"decode: prompt computed here", "decode: cancel prompt", "decode: cancel running"});
   CHECK(rough_one.clients.errors.empty());
-  auto sum = run_seeds(half, [](uint64_t seed) { return conditionally(crowded(seed)); },
+  auto sum = run_seeds(15, [](uint64_t seed) { return conditionally(crowded(seed)); },
                        {"decode: preempted", "decode: prompt computed here"});
   INFO(sum.text());
   CHECK(sum.clients.errors.empty());
@@ -109,17 +108,17 @@ TEST_CASE("cluster: decode instances compute what is mostly cached, on rough net
 TEST_CASE("cluster: decode instances that compute what is mostly cached die and come back, and everybody else") {
   auto victims = std::vector<std::pair<role, uint32_t>>{
     {role::decode, 0}, {role::prefill, 0}, {role::conductor, 0}, {role::shard, 0}, {role::decode, 1}};
-  run_seeds(testing::seeds(16), [&](uint64_t seed) { return conditionally(with_deaths(seed, victims)); },
+  run_seeds(16, [&](uint64_t seed) { return conditionally(with_deaths(seed, victims)); },
             {"decode: prompt computed here", "session: decode lost"});
 }
 
 TEST_CASE("cluster: instances that do both, on rough networks, short of room, and dying") {
   auto victims = std::vector<std::pair<role, uint32_t>>{{role::decode, 0}, {role::conductor, 0}, {role::decode, 1}};
   for (auto how : {coupling::chunked, coupling::prefill_first}) {
-    run_seeds(testing::seeds(10), [&](uint64_t seed) { return coupled(rough(seed), how); },
+    run_seeds(10, [&](uint64_t seed) { return coupled(rough(seed), how); },
               {"decode: prompt computed here", "decode: cancel prompt"});
-    run_seeds(testing::seeds(6), [&](uint64_t seed) { return coupled(crowded(seed), how); }, {"decode: preempted"});
-    run_seeds(testing::seeds(8), [&](uint64_t seed) { return coupled(with_deaths(seed, victims), how); },
+    run_seeds(6, [&](uint64_t seed) { return coupled(crowded(seed), how); }, {"decode: preempted"});
+    run_seeds(8, [&](uint64_t seed) { return coupled(with_deaths(seed, victims), how); },
               {"decode: prompt computed here", "session: decode lost"});
   }
 }
