@@ -89,6 +89,9 @@ public:
   virtual void work_done(work_result result) = 0;
 };
 
+/// The most items that may wait for one another in a stream; more are answered `exhausted`.
+inline constexpr uint32_t stream_queue_max = 64;
+
 /// One device queue with one model replica and its working pool. Items run in order of submission, one at a time.
 /// `submit` may be called from one thread at a time and never blocks.
 class stream {
@@ -104,7 +107,7 @@ public:
   /// computes in `pool()` itself has nothing to do.
   virtual void written(std::vector<uint32_t> /*slots*/) {}
 
-  /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (64 items) with
+  /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (stream_queue_max items) with
   /// `exhausted`.
   virtual void submit(prefill_work work) = 0;
   virtual void submit(decode_work work) = 0;

@@ -16,9 +16,6 @@ struct stream_options {
   bool batch_invariant = false;   ///< bf16 too gives a row the same logits in any batch and chunk; slower prefill
 };
 
-/// The most items that may wait for one another in a stream; more are answered `exhausted`.
-inline constexpr uint32_t stream_queue_max = 64;
-
 /// A stream on the processor. `events` must outlive it; items that have not run when it is destroyed are answered
 /// `cancelled`. `cancel` may be called from any thread. Throws `failure` naming the option out of range, std::bad_alloc
 /// where the pool does not fit.

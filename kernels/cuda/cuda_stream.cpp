@@ -6,17 +6,14 @@
 #include "kernels/cuda/forward.hpp"
 #include "kernels/cuda/pool_copy.hpp"
 #include "kernels/cuda/wait.hpp"
+#include "kernels/work_queue.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <mutex>
-#include <thread>
 #include <variant>
 
 namespace perigee::kernels {
@@ -24,33 +21,6 @@ namespace perigee::kernels {
 namespace {
 
 using cuda::queue;
-
-/// Stands in the queue for an item that was not accepted, so that its answer keeps its place.
-struct refused {
-  uint64_t id = 0;
-  status why;
-};
-/// `written`: not answered.
-struct import_slots {
-  uint64_t id = 0;
-  std::vector<uint32_t> slots;
-};
-/// `pool`: not answered, but `flushed_` counts it.
-struct flush {
-  uint64_t id = 0;
-};
-
-struct item {
-  std::variant<prefill_work, decode_work, copy_work, refused, import_slots, flush> work;
-  bool cancelled = false;
-
-  uint64_t id() const {
-    return std::visit([](const auto& w) { return w.id; }, work);
-  }
-  bool internal() const {
-    return std::holds_alternative<import_slots>(work) || std::holds_alternative<flush>(work);
-  }
-};
 
 const cuda_stream_options& checked(const cuda_stream_options& options) {
   auto require = [](std::string_view name, uint64_t value, bool fine, std::string_view allowed) {
@@ -103,17 +73,11 @@ public:
       layout_(weights->layout(options.block_tokens)), limits_{options.slots, options.block_tokens,
                                                               weights->config().vocab, weights->config().context},
       parts_(std::make_unique<device_parts>(std::move(device), *weights, layout_, options)), host_(parts_->pool.host()),
-      events_(events), thread_([this] { loop(); }) {}
+      events_(events), queue_(events, [this](const work_queue::work& next, work_result& result) { answer(next, result); }) {}
 
   ~cuda_stream() override {
-    {
-      auto lock = std::lock_guard{mutex_};
-      stop_ = true;
-      stop_running_.store(true, std::memory_order_relaxed);
-    }
-    wake_.notify_all();
-    thread_.join();
-    if (dead_.code == errc::timed_out)
+    queue_.end();
+    if (queue_.lost().code == errc::timed_out)
       abandon(std::move(parts_));
   }
 
@@ -121,13 +85,10 @@ public:
     return layout_;
   }
   std::span<std::byte> pool() override {
-    auto lock = std::unique_lock{mutex_};
-    if (behind_ && !running_ && queue_.empty()) {
-      queue_.push_back({flush{}, false});
-      auto mine = ++flushes_;
-      wake_.notify_all();
-      wake_.wait(lock, [&] { return flushed_ >= mine; });
-    }
+    if (behind_)
+      queue_.run_if_idle([this] {
+        touch([this] { parts_->pool.export_behind(); });
+      });
     return host_;
   }
   uint32_t slots() const override {
@@ -135,116 +96,63 @@ public:
   }
 
   void submit(prefill_work work) override {
-    enqueue(std::move(work));
+    queue_.push(std::move(work));
   }
   void submit(decode_work work) override {
-    enqueue(std::move(work));
+    queue_.push(std::move(work));
   }
   void submit(copy_work work) override {
-    enqueue(std::move(work));
+    queue_.push(std::move(work));
   }
   void written(std::vector<uint32_t> slots) override {
     std::erase_if(slots, [this](uint32_t slot) { return slot >= options_.slots; });
-    {
-      auto lock = std::lock_guard{mutex_};
-      queue_.push_back({import_slots{0, std::move(slots)}, false});
-    }
-    wake_.notify_all();
+    queue_.push_task([this, slots = std::move(slots)] {
+      touch([&] { parts_->pool.import_blocks(slots); }); // waited for: the caller may write to the copy again
+    });
   }
 
   void cancel(uint64_t id) override {
-    auto lock = std::lock_guard{mutex_};
-    if (running_ && running_id_ == id)
-      stop_running_.store(true, std::memory_order_relaxed);
-    for (auto& waiting : queue_)
-      if (waiting.id() == id)
-        waiting.cancelled = true;
+    queue_.cancel(id);
   }
 
 private:
-  template <class Work>
-  void enqueue(Work work) {
-    auto next = item{};
-    {
-      auto lock = std::lock_guard{mutex_};
-      if (accepted_ >= stream_queue_max) {
-        next.work = refused{work.id,
-                            {errc::exhausted, fmt::format("the stream's queue holds {} items; allowed: {}", accepted_,
-                                                          stream_queue_max)}};
-      } else {
-        ++accepted_;
-        next.work = std::move(work);
-      }
-      queue_.push_back(std::move(next));
-    }
-    wake_.notify_all();
-  }
-
-  void loop() {
-    auto lock = std::unique_lock{mutex_};
-    for (;;) {
-      wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-      if (queue_.empty())
-        return;
-      auto next = std::move(queue_.front());
-      queue_.pop_front();
-      running_ = true;
-      running_id_ = next.id();
-      stop_running_.store((stop_ || next.cancelled) && !next.internal(), std::memory_order_relaxed);
-      auto taken = !next.internal() && !std::holds_alternative<refused>(next.work);
-      lock.unlock();
-      auto result = answer(next);
-      lock.lock();
-      running_ = false;
-      behind_ = parts_->pool.any_behind();
-      if (taken)
-        --accepted_;
-      if (std::holds_alternative<flush>(next.work)) {
-        ++flushed_;
-        wake_.notify_all();
-      }
-      if (next.internal())
-        continue;
-      lock.unlock();
-      events_.work_done(std::move(result));
-      lock.lock();
-    }
-  }
-
   bool stopping() const {
-    return stop_running_.load(std::memory_order_relaxed);
+    return queue_.stopping();
   }
 
-  work_result answer(const item& next) {
-    auto result = work_result{};
-    result.id = next.id();
-    if (auto* no = std::get_if<refused>(&next.work)) {
-      result.outcome = no->why;
-      return result;
-    }
-    if (!dead_.ok()) {
-      result.outcome = {dead_.code, "the device is lost: " + dead_.context};
-      return result;
-    }
-    if (stopping()) {
-      result.outcome = {errc::cancelled, "cancelled before it started"};
-      return result;
-    }
-    auto begin = std::chrono::steady_clock::now();
+  void answer(const work_queue::work& next, work_result& result) {
+    guarded(result.outcome, [&] { std::visit([&](const auto& work) { run(work, result); }, next); });
+  }
+
+  /// Between the items: moves blocks between the device and the copy, and waits until they are there.
+  template <class Move>
+  void touch(Move move) {
+    auto unheard = status{};
+    if (queue_.lost().ok())
+      guarded(unheard, [&] {
+        move();
+        drain();
+      });
+  }
+
+  /// What the device says no to is the outcome; after an error that may leave work under way it is lost.
+  template <class Body>
+  void guarded(status& outcome, Body body) {
     try {
-      std::visit([&](const auto& work) { run(work, result); }, next.work);
+      body();
     } catch (const failure& error) {
-      result.outcome = {error.code(), error.what()};
+      outcome = {error.code(), error.what()};
       if (error.code() == errc::timed_out || error.code() == errc::io_error || error.code() == errc::corrupt)
-        dead_ = result.outcome;
+        lose(outcome);
     } catch (const std::exception& error) { // no memory on the host
-      result.outcome = {errc::io_error, error.what()};
-      dead_ = result.outcome; // work may be under way
+      outcome = {errc::io_error, error.what()};
+      lose(outcome);
     }
-    if (!result.outcome.ok())
-      result.tokens.clear();
-    result.busy_ns = static_cast<uint64_t>(std::chrono::nanoseconds{std::chrono::steady_clock::now() - begin}.count());
-    return result;
+    behind_ = parts_->pool.any_behind();
+  }
+
+  void lose(const status& why) {
+    queue_.lose({why.code, "the device is lost: " + why.context});
   }
 
   /// Until the device has done everything and writes nothing more.
@@ -254,18 +162,6 @@ private:
       on.record(where, parts_->end);
       cuda::wait_for(on, parts_->end, options_.deadline_ns);
     }
-  }
-
-  void run(const refused&, work_result&) {}
-
-  void run(const import_slots& work, work_result&) {
-    parts_->pool.import_blocks(work.slots);
-    drain(); // the caller may write to the copy again
-  }
-
-  void run(const flush&, work_result&) {
-    parts_->pool.export_behind();
-    drain();
   }
 
   void run(const prefill_work& work, work_result& result) {
@@ -379,20 +275,8 @@ private:
   std::unique_ptr<device_parts> parts_;
   const std::span<std::byte> host_;
   stream_events& events_;
-  status dead_; // why the device is lost; the stream's thread
-
-  std::mutex mutex_; // guards everything below but the atomic
-  std::condition_variable wake_;
-  std::deque<item> queue_;
-  uint32_t accepted_ = 0; // items in the queue or running, without refused and internal ones
-  uint64_t running_id_ = 0;
-  uint64_t flushes_ = 0;
-  uint64_t flushed_ = 0;
-  bool running_ = false;
-  bool behind_ = false; // the copy of some block on the host
-  bool stop_ = false;
-  std::atomic<bool> stop_running_ = false;
-  std::thread thread_;
+  std::atomic<bool> behind_ = false; // the copy of some block on the host; written by the queue's thread
+  work_queue queue_;                 // last: its thread uses the rest
 };
 
 } // namespace

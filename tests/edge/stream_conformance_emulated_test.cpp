@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/cuda_stream.hpp"
 #include "kernels/cuda/emulation/emulated_machine.hpp"
-#include "tests/edge/stream_conformance.hpp"
+#include "tests/edge/threaded_stream_world.hpp"
 
 using namespace perigee;
 using namespace perigee::testing;
@@ -9,14 +9,16 @@ using namespace perigee::testing;
 namespace {
 
 /// The CUDA stream and its kernels with the host in place of a device, in two pieces where a prefill is long.
-class emulated_stream_world final : public stream_world {
+class emulated_stream_world final : public threaded_stream_world {
 public:
-  kernels::stream& stream() override {
-    return *stream_;
+  emulated_stream_world() : threaded_stream_world("bf16-llama3") {
+    kernels::cuda_stream_options how;
+    how.slots = 64;
+    how.rows_max = 48;
+    how.batch_max = 16;
+    stream_ = kernels::make_cuda_stream(model_, how, log, kernels::cuda::make_emulated_machine());
   }
-  token_id vocabulary() const override {
-    return static_cast<token_id>(model_->config().vocab);
-  }
+
   bool pump(const std::function<bool()>& done) override {
     // A device of fibers on a shared core needs more patience than others.
     auto patience = 15;
@@ -24,19 +26,6 @@ public:
       --patience;
     return patience > 0;
   }
-
-private:
-  static kernels::cuda_stream_options options() {
-    kernels::cuda_stream_options result;
-    result.slots = 64;
-    result.rows_max = 48;
-    result.batch_max = 16;
-    return result;
-  }
-
-  std::shared_ptr<const kernels::model> model_ = kernels::model::load(source_dir() / "tests/data/models/bf16-llama3");
-  std::unique_ptr<kernels::stream> stream_ =
-    kernels::make_cuda_stream(model_, options(), log, kernels::cuda::make_emulated_machine());
 };
 
 } // namespace
