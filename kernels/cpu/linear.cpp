@@ -76,6 +76,14 @@ void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t 
   task.c = out;
   task.c_stride = out_stride;
   task.accumulate = accumulate;
+  if (in.form() == input_form::bf16 && rows >= batch_rows_min && rows <= batch_rows_max) {
+    kernel = table_.gemm_bf16_batch;
+    auto words = size_t{rows} * ((matrix.k() + 1) / 2);
+    if (interleaved_.size() < words)
+      interleaved_ = aligned_buffer<uint32_t>{words};
+    table_.interleave_bf16(static_cast<const uint16_t*>(in.data()), in.stride(), rows, matrix.k(), interleaved_.data());
+    task.a = interleaved_.data();
+  }
   auto work = uint64_t{rows} * matrix.k() * matrix.n();
   // Neighbouring panels in one task: each thread reads long runs of memory. A few tasks a thread even out disturbances.
   auto pieces = work <= serial_work_max ? 1u : std::min(matrix.panels(), pool_.threads() * 16);

@@ -67,7 +67,8 @@ public:
 private:
   const ops& table_;
   thread_pool& pool_;
-  std::unique_ptr<dnnl_gemm> dnnl_; ///< null where it would not be used
+  aligned_buffer<uint32_t> interleaved_; ///< input of a batch
+  std::unique_ptr<dnnl_gemm> dnnl_;      ///< null where it would not be used
 };
 
 } // namespace perigee::kernels::cpu

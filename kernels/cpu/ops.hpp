@@ -16,7 +16,7 @@ inline constexpr uint32_t panel_columns_bf16 = 64;
 /// c[rows, n] = a[rows, k] × B, for the columns of panels [panel_begin, panel_end). Each element of c is one chain of
 /// multiply-adds over k in ascending order, whatever `rows` is: a row's result does not depend on its neighbours.
 struct gemm_task {
-  const void* a = nullptr; ///< f32, or bf16 for `ops::gemm_bf16_dot`; rows zero-padded to an even k there
+  const void* a = nullptr; ///< f32; bf16 for `ops::gemm_bf16_dot`, rows zero-padded to an even k; or what `ops` says
   size_t a_stride = 0;     ///< elements
   uint32_t rows = 0;
   const std::byte* panels = nullptr; ///< of the whole matrix
@@ -29,6 +29,11 @@ struct gemm_task {
   size_t c_stride = 0;     ///< elements
   bool accumulate = false; ///< add to c instead of setting it
 };
+
+/// Rows for `ops::gemm_bf16_batch`: fewer are bound by memory, which whole panels read as fast; more by arithmetic
+/// alone.
+inline constexpr uint32_t batch_rows_min = 7;
+inline constexpr uint32_t batch_rows_max = 112;
 
 /// Attention of some query heads that share one KV head. A unit is one query head at one position.
 struct attention_task {
@@ -80,6 +85,11 @@ struct ops {
   void (*gemm_f16)(const gemm_task& task) noexcept;
   void (*gemm_bf16)(const gemm_task& task) noexcept;     ///< f32 activations
   void (*gemm_bf16_dot)(const gemm_task& task) noexcept; ///< bf16 activations; null without AVX-512 BF16
+  /// The same for `batch_rows_min` to `batch_rows_max` rows, with weights that stream from memory behind the
+  /// arithmetic; `a` is what `interleave_bf16` wrote, of `rows` × ⌈k / 2⌉ words, from rows zero-padded to a multiple
+  /// of 32.
+  void (*gemm_bf16_batch)(const gemm_task& task) noexcept;
+  void (*interleave_bf16)(const uint16_t* a, size_t stride, uint32_t rows, uint32_t k, uint32_t* out) noexcept;
   /// Rounds to nearest even; what `gemm_bf16_dot` takes as input, and null where that is.
   void (*to_bf16)(const float* x, uint32_t n, uint16_t* out) noexcept;
   /// int8 weights; `a` is of `q8_block`, which `a_stride` counts, and panels are as `q8_block.hpp` says.

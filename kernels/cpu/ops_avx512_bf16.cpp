@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/bf16_attention.hpp"
+#include "kernels/cpu/bf16_product.hpp"
 #include "kernels/cpu/simd_attention.hpp"
 #include "kernels/cpu/simd_kernels.hpp"
 #include "kernels/cpu/simd_q8.hpp"
@@ -8,34 +9,6 @@
 namespace perigee::kernels::cpu {
 
 namespace {
-
-/// Whole panels of 64 columns, bf16 input: each instruction multiplies and adds two neighbouring k.
-struct dot_panel {
-  static constexpr uint32_t columns = panel_columns_bf16;
-  static constexpr uint32_t parts = 1;
-  static constexpr uint32_t vectors = columns / vector16::width;
-  using input = uint16_t;
-
-  template <uint32_t Rows>
-  static void multiply(const uint16_t* a, size_t stride, const std::byte* panel, uint32_t, uint32_t k_size,
-                       __m512 (&sums)[Rows][vectors]) noexcept {
-    for (auto k = 0u; k < k_size; k += 2, panel += columns * 4) {
-      __m512bh b[vectors];
-#pragma GCC unroll 4
-      for (auto v = 0u; v < vectors; ++v)
-        b[v] = (__m512bh)_mm512_loadu_si512(panel + v * 64);
-#pragma GCC unroll 8
-      for (auto r = 0u; r < Rows; ++r) {
-        auto pair = 0;
-        __builtin_memcpy(&pair, a + r * stride + k, 4);
-        auto x = (__m512bh)_mm512_set1_epi32(pair);
-#pragma GCC unroll 4
-        for (auto v = 0u; v < vectors; ++v)
-          sums[r][v] = _mm512_dpbf16_ps(sums[r][v], x, b[v]);
-      }
-    }
-  }
-};
 
 /// int8 weights and input: each instruction multiplies and adds four neighbouring k. Three rows by 64 columns.
 template <uint32_t Rows>
@@ -122,6 +95,8 @@ const ops avx512_bf16_ops = {
   .gemm_f16 = simd::gemm<vector16, simd::plain_panel<vector16, simd::f16_element>, 12>,
   .gemm_bf16 = simd::gemm<vector16, simd::paired_panel<vector16>, 12>,
   .gemm_bf16_dot = simd::gemm<vector16, dot_panel, 6>,
+  .gemm_bf16_batch = gemm_bf16_batch,
+  .interleave_bf16 = interleave_bf16,
   .to_bf16 = to_bf16,
   .gemm_q8 = gemm_q8,
   .quantize_q8 = simd::quantize_q8,

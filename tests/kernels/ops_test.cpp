@@ -206,6 +206,52 @@ TEST_CASE("ops: a row of a product has the same bits alone, among others, and fo
     }
 }
 
+TEST_CASE(
+  "ops: a batch of bf16 rows has the bits that each row has alone, whatever the shape and the part of the panels") {
+  if (best_instruction_set() < instruction_set::avx512_bf16)
+    return testing::skip("the processor has no AVX-512 BF16");
+  auto random = random_numbers{11};
+  const auto& table = ops_for(instruction_set::avx512_bf16);
+  for (auto round = uint64_t{0}; round < testing::seeds(60); ++round) {
+    auto n = random.from(1, 300);
+    auto k = random.from(1, 500); // pieces of 128, with rests
+    auto rows = random.from(batch_rows_min, batch_rows_max);
+    CAPTURE(n);
+    CAPTURE(k);
+    CAPTURE(rows);
+    auto fixture = packed_fixture{random, dtype::bf16, n, k};
+    auto in = activations{};
+    in.reshape(rows, k, input_form::bf16);
+    auto values = random.floats(size_t{rows} * k);
+    for (auto r = 0u; r < rows; ++r)
+      in.set(table, r, values.data() + size_t{r} * k);
+    auto* a = static_cast<const uint16_t*>(in.data());
+    auto words = size_t{rows} * ((k + 1) / 2);
+    auto interleaved = std::vector<uint32_t>(words + 1, 0xdeadbeef);
+    table.interleave_bf16(a, in.stride(), rows, k, interleaved.data());
+    REQUIRE_EQ(interleaved[words], 0xdeadbeef);
+    for (auto accumulate : {false, true}) {
+      auto expected = random.floats(size_t{rows} * n);
+      auto found = expected;
+      for (auto r = 0u; r < rows; ++r) {
+        auto task = whole(fixture.matrix, a + r * in.stride(), in.stride(), 1, expected);
+        task.c += size_t{r} * n;
+        task.accumulate = accumulate;
+        table.gemm_bf16_dot(task);
+      }
+      auto task = whole(fixture.matrix, interleaved.data(), 0, rows, found);
+      task.accumulate = accumulate;
+      auto cut = random.from(0, fixture.matrix.panels());
+      task.panel_end = cut;
+      table.gemm_bf16_batch(task);
+      task.panel_begin = cut;
+      task.panel_end = fixture.matrix.panels();
+      table.gemm_bf16_batch(task);
+      REQUIRE(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
+    }
+  }
+}
+
 TEST_CASE("ops: bf16 products with bf16 input agree with f32 sums of the rounded input, and so do oneDNN's") {
   if (best_instruction_set() < instruction_set::avx512_bf16)
     return testing::skip("the processor has no AVX-512 BF16");
