@@ -28,6 +28,7 @@ struct word_split {
   std::string_view expression; ///< empty: the one of GPT-2
   bool whole_words = false;    ///< a word that is in the vocabulary is not merged anew
   bool begins = false;         ///< texts begin with the begin token where the file does not say
+  bool composed = false;       ///< texts are brought into normal form C first
 };
 constexpr auto llama3_expression =
   R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
@@ -35,11 +36,11 @@ constexpr auto llama3_expression =
 constexpr auto qwen2_expression =
   R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
   R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr word_split splits[] = {{"gpt-2", "", false, false},
+constexpr word_split splits[] = {{"gpt-2", ""},
                                  {"llama-bpe", llama3_expression, true, true},
                                  {"llama3", llama3_expression, true, true},
                                  {"llama-v3", llama3_expression, true, true},
-                                 {"qwen2", qwen2_expression, false, false}};
+                                 {"qwen2", qwen2_expression, false, false, true}};
 
 class reader {
 public:
@@ -222,9 +223,13 @@ private:
       steps.push_back(
         {{"type", "Split"}, {"pattern", {{"Regex", split->expression}}}, {"behavior", "Isolated"}, {"invert", false}});
     steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", split->expression.empty()}});
-    return finish(
-      {{"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}}, {"decoder", {{"type", "ByteLevel"}}}},
-      split->begins);
+    auto normalizer = json::value{};
+    if (split->composed)
+      normalizer = json::object{{"type", "NFC"}};
+    return finish({{"normalizer", std::move(normalizer)},
+                   {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
+                   {"decoder", {{"type", "ByteLevel"}}}},
+                  split->begins);
   }
 
   const gguf_file& file_;

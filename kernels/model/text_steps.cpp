@@ -8,7 +8,10 @@
 #include "transport/base/status.hpp"
 
 #include <fmt/format.h>
+#include <utf8proc.h>
 
+#include <cstdlib>
+#include <new>
 #include <optional>
 
 namespace perigee::kernels {
@@ -82,6 +85,39 @@ public:
 private:
   pattern pattern_;
   std::string content_;
+};
+
+/// Unicode normal forms. Text that is not UTF-8 stays as it is.
+class normal_form final : public normalizer {
+public:
+  /// NFC, NFD, NFKC or NFKD; null for another name.
+  static std::unique_ptr<normalizer> find(std::string_view name) {
+    constexpr auto composed = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
+    constexpr auto decomposed = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+    if (name == "NFC")
+      return std::make_unique<normal_form>(composed);
+    if (name == "NFD")
+      return std::make_unique<normal_form>(decomposed);
+    if (name == "NFKC")
+      return std::make_unique<normal_form>(composed | UTF8PROC_COMPAT);
+    if (name == "NFKD")
+      return std::make_unique<normal_form>(decomposed | UTF8PROC_COMPAT);
+    return nullptr;
+  }
+
+  explicit normal_form(int options) : options_(static_cast<utf8proc_option_t>(options)) {}
+  std::string apply(std::string text) const override {
+    auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+    utf8proc_uint8_t* made = nullptr;
+    auto size = utf8proc_map(bytes, static_cast<utf8proc_ssize_t>(text.size()), &made, options_);
+    auto owner = std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)>{made, &std::free};
+    if (size == UTF8PROC_ERROR_NOMEM)
+      throw std::bad_alloc{};
+    return size < 0 ? text : std::string(reinterpret_cast<const char*>(made), static_cast<size_t>(size));
+  }
+
+private:
+  utf8proc_option_t options_;
 };
 
 enum class behaviour : uint8_t { removed, isolated, merged_with_previous, merged_with_next, contiguous };
@@ -270,8 +306,10 @@ normalizers read_normalizers(const json::value& value, const std::string& where)
       steps.push_back(std::make_unique<prepend>(reader));
     else if (type == "Replace")
       steps.push_back(std::make_unique<replace>(reader));
-    else if (type != "NFC") // text is taken to be composed already, as nearly all is (docs/engine.md)
-      unknown_step(where, type, "Sequence, Prepend, Replace, NFC");
+    else if (auto form = normal_form::find(type))
+      steps.push_back(std::move(form));
+    else
+      unknown_step(where, type, "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD");
   });
   return steps;
 }

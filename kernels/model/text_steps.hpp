@@ -9,7 +9,7 @@
 
 namespace perigee::kernels {
 
-/// One step of `normalizer` in a tokenizer.json: Prepend, Replace. (NFC is no step: text is taken to be composed.)
+/// One step of `normalizer` in a tokenizer.json: Prepend, Replace, NFC, NFD, NFKC, NFKD.
 class normalizer {
 public:
   virtual ~normalizer() = default;

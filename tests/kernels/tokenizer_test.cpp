@@ -74,6 +74,23 @@ TEST_CASE("utf8: well-formed text passes, every other sequence of bytes is found
   }
 }
 
+TEST_CASE("normalizer: the Unicode normal forms compose and decompose") {
+  auto form = [](const std::string& name, const std::string& text) {
+    auto steps = read_normalizers(boost::json::value{{"type", name}}, "test");
+    return normalize(steps, text);
+  };
+  auto apart = "e\u0301 \u1112\u1161\u11ab \ufb01 \u2460";
+  auto composed = "\u00e9 \ud55c \ufb01 \u2460";
+  CHECK_EQ(form("NFC", apart), composed);
+  CHECK_EQ(form("NFC", composed), composed);
+  CHECK_EQ(form("NFD", composed), apart);
+  CHECK_EQ(form("NFKC", apart), "\u00e9 \ud55c fi 1");
+  CHECK_EQ(form("NFKD", composed), "e\u0301 \u1112\u1161\u11ab fi 1");
+  CHECK_EQ(form("NFC", "a\u0307\u0323"), "\u1ea1\u0307"); // marks are put in order before they compose
+  CHECK_EQ(form("NFC", ""), "");
+  CHECK_THROWS_AS(form("NFX", "a"), failure);
+}
+
 TEST_CASE("pre_tokenizer: Split treats matches as its behaviour says") {
   auto split = [](std::string behaviour, bool invert = false) {
     return cut(R"({"type":"Split","pattern":{"String":"-"},"behavior":")" + behaviour + R"(","invert":)"
@@ -177,7 +194,7 @@ TEST_CASE("tokenizer: files with unknown steps, missing pieces or doubled ids ar
   contains(with("", R"({"vocab":{"a":0},"merges":[7]})"), "merges: number 0 is 7");
   contains(with("", R"({"vocab":{"a":0},"merges":[],"unk_token":"u"})"), "unk_token");
   contains(with("", R"({"vocab":{"a":0},"merges":[],"end_of_word_suffix":"</w>"})"), "end_of_word_suffix");
-  contains(with(R"("normalizer":{"type":"NFKC"},)"), "normalizer: type \"NFKC\" is not supported");
+  contains(with(R"("normalizer":{"type":"Lowercase"},)"), "normalizer: type \"Lowercase\" is not supported");
   contains(with(R"("pre_tokenizer":{"type":"Bert"},)"), "pre_tokenizer: type \"Bert\"");
   contains(with(R"("pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},)"),
            "the pattern \"(a\" is wrong at byte 2");
