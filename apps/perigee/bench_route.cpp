@@ -8,6 +8,7 @@
 #include "actors/policy/route_kvcache_centric.hpp"
 #include "actors/policy/route_perigee.hpp"
 #include "actors/sim/world.hpp"
+#include "apps/perigee/processor_time.hpp"
 #include "apps/perigee/route_load.hpp"
 #include "apps/perigee/sim_analyze.hpp"
 #include "apps/perigee/text_table.hpp"
@@ -26,7 +27,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,13 +52,6 @@ struct route_figures {
   double lookups = 0;     ///< of the same keys in the same index, a second
   double keys = 0;        ///< looked up for a decision
 };
-
-/// Of this thread, so that what else the machine does counts as little as it can.
-double processor_seconds() {
-  auto now = timespec{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);

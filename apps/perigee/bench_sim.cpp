@@ -4,6 +4,7 @@
 #include "actors/core/interfaces.hpp"
 #include "actors/core/message_types.hpp"
 #include "actors/sim/replay/replay.hpp"
+#include "apps/perigee/processor_time.hpp"
 #include "apps/perigee/sim_analyze.hpp"
 #include "apps/perigee/usage.hpp"
 
@@ -17,7 +18,6 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <ctime>
 #include <memory>
 
 namespace perigee::cli {
@@ -32,13 +32,6 @@ struct sim_bench_options {
   bool digest = false;
   bool json = false;
 };
-
-/// Of this thread, so that what else the machine does counts as little as it can.
-double processor_seconds() {
-  auto now = timespec{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
 
 /// What a message costs of which nobody makes anything: two actors that pass one to and fro.
 double bare_message_seconds() {

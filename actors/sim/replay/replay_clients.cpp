@@ -2,6 +2,7 @@
 #include "actors/sim/replay/replay_clients.hpp"
 
 #include "actors/core/interfaces.hpp"
+#include "actors/sim/replay/replay_stream.hpp"
 #include "transport/base/spread_key.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -13,7 +14,6 @@ namespace perigee::sim {
 namespace {
 
 constexpr token_id any_token = 7;
-constexpr token_id end_token = 2;
 
 } // namespace
 
@@ -76,7 +76,7 @@ void replay_clients::open_next() {
   request.sampling.seed = number; // By it the device knows the request.
   request.seeded = true;
   if (!options_.lengths_known)
-    request.sampling.stop_ids = {end_token};
+    request.sampling.stop_ids = {replay_end_token};
   request.deadline_ns = options_.deadline_ns;
   for (auto block : what.blocks)
     request.keys.push_back(key_of(block));

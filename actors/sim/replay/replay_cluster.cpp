@@ -13,7 +13,6 @@ namespace perigee::sim {
 
 namespace {
 
-constexpr token_id end_token = 2;
 
 /// Nobody reads what a simulated device generates.
 class no_text final : public text_decoder {
@@ -139,7 +138,6 @@ void replay_cluster::add_device(uint32_t number) {
   options.costs = options_.profile.costs;
   options.layout = layout_;
   options.output_tokens = &output_tokens_;
-  options.end_token = end_token;
   options.recorder = options_.recorder;
   options.instance = number;
   options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);

@@ -147,7 +147,7 @@ void replay_stream::on_alarm(uint64_t) {
 /// The last token of a request is the end token, whether anybody looks for it or not.
 token_id replay_stream::next_token(const kernels::sample_request& sample) const {
   auto all = options_.output_tokens->at(sample.params.seed);
-  return sample.generated + 1 >= all ? options_.end_token : options_.end_token + 1;
+  return sample.generated + 1 >= all ? replay_end_token : replay_end_token + 1;
 }
 
 } // namespace perigee::sim

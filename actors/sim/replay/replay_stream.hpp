@@ -17,13 +17,15 @@ namespace perigee::sim {
 
 class replay_stream;
 
+/// Ends an answer whose length its client does not tell.
+inline constexpr token_id replay_end_token = 2;
+
 struct replay_stream_options {
   cost_profile costs;
   kernels::kv_layout layout; ///< bytes are stand-ins: nothing is ever computed on them
   uint32_t slots = 0;
   /// Tokens that each request generates, by its sampling seed. Only this device knows. Must outlive the stream.
   const std::vector<uint32_t>* output_tokens = nullptr;
-  token_id end_token = 0;
   /// Factors on the time of whole prefills, drawn at random; none: every prefill takes what the profile says.
   std::vector<double> prefill_noise;
   run_recorder* recorder = nullptr; ///< told of chunks and steps; may be null
