@@ -2,26 +2,29 @@
 #pragma once
 
 #include "actors/policy/load_view.hpp"
+#include "actors/policy/prefill_pressure.hpp"
 
 #include <algorithm>
 #include <vector>
 
 namespace perigee {
 
-/// Which of the two instances on a device takes new work, where a device has one of each kind. A device that is to change its
-/// role takes nothing new, and changes when what it has is done.
+/// Which of the two instances on a device takes new work, where a device has one of each kind. A device that is to
+/// change its role takes nothing new, and changes when what it has is done.
 ///
-/// Decode instances are as few as keep a step, with all that is reserved at them, below a share of the promised time between
-/// tokens, and their memory from filling; the other devices compute prompts. An idle device costs nothing as a prefill
-/// instance and saves little as a decode instance, so nothing else decides. Between the shares `grow` and `shrink` nothing
-/// changes: what a change was made for must not be undone by it.
+/// Decode instances are as few as keep a step below a share of the promised time between tokens, and their memory
+/// from filling; the other devices compute prompts. How large a share depends on the pressure of prompts: where none
+/// waits, steps keep a wide margin, because a device gains nothing as a prefill instance; where many wait, steps may
+/// come closer to what is promised. After a decode instance has become a prefill instance, a step must stay below
+/// that share by `gap`: what a change was made for must not be undone by it.
 ///
 /// Pure; remembers the roles. Instances without a twin stay what they are.
 class device_roles {
 public:
+  /// Of the promised time, what a step may take.
   struct shares {
-    double grow = 0.65;   ///< of the promised time: above it a device becomes a decode instance
-    double shrink = 0.55; ///< what a step may take after a decode instance has become a prefill instance
+    double idle = 0.43;    ///< where no prompt waits
+    double pressed = 0.62; ///< where prompts wait
   };
 
   /// Before a decision; looks at the instances at most every `look_ns`.
@@ -33,6 +36,7 @@ public:
     if (devices_.empty())
       return;
     finish_changes(view);
+    watch(query, view);
     choose(query, view, limits);
   }
 
@@ -47,8 +51,10 @@ public:
 
 private:
   static constexpr auto look_ns = uint64_t{20'000'000};
-  static constexpr auto full_share = 0.85;   // of decode memory
+  static constexpr auto full_share = 0.85; // of decode memory
   static constexpr auto roomy_share = 0.7;
+  static constexpr auto gap = 0.08;         // of the promised time
+  static constexpr auto coming_share = 0.3; // of what is still to be computed
 
   struct device {
     uint32_t prefill = 0;
@@ -57,22 +63,26 @@ private:
     bool shall_compute = false; ///< differs while it changes
   };
 
-  /// What decode instances have in all, and how many there are.
+  /// What instances have in all, and how many of them count.
   struct burden {
     double rows = 0;
     double tokens = 0;
     double capacity = 0;
     double instances = 0;
 
-    void add(const instance_load& load) {
+    void add(const instance_load& load, bool counts) {
       rows += load.requests;
       tokens += static_cast<double>(load.tokens);
-      capacity += static_cast<double>(load.tokens_capacity);
-      ++instances;
+      capacity += counts ? static_cast<double>(load.tokens_capacity) : 0;
+      instances += counts;
     }
-    bool exceeds(const step_cost& step, double step_ns_max, double memory_share, double fewer) const {
+    /// The share of it that steps will have, where `coming` of it is still to be computed: while it is, others end.
+    double share_without(const burden& coming) const {
+      return tokens > 0 ? 1 - (1 - coming_share) * std::min(1.0, coming.tokens / tokens) : 1;
+    }
+    bool exceeds(const step_cost& step, double counted, double step_ns_max, double memory_share, double fewer) const {
       auto left = instances - fewer;
-      return left <= 0 || static_cast<double>(step.ns(rows / left, tokens / left)) > step_ns_max
+      return left <= 0 || static_cast<double>(step.ns(counted * rows / left, counted * tokens / left)) > step_ns_max
              || tokens > memory_share * capacity * left / instances;
     }
   };
@@ -113,22 +123,45 @@ private:
     }
   }
 
+  void watch(const route_query& query, const load_view& view) {
+    auto requests = uint64_t{query.held};
+    auto computing = uint64_t{0};
+    for (const auto& at : devices_)
+      if (const auto* load = view.find(role::prefill, at.prefill); load && at.computes) {
+        requests += load->queued;
+        ++computing;
+      }
+    pressure_.update(query.now_ns, requests, computing);
+  }
+
   void choose(const route_query& query, const load_view& view, const shares& limits) {
-    auto kept = burden{};    // at those that stay decode instances
-    auto leaving = burden{}; // at those that are to become prefill instances: it comes back as new requests do
+    auto kept = burden{}; // at those that stay decode instances
+    auto all = burden{};  // with those that are to become prefill instances: it comes back as new requests do
     for (const auto& load : view.all(role::decode))
       if (load.who.valid()) {
         const auto* at = find(by_decode_, load.who.index);
-        (!at || !at->shall_compute ? kept : leaving).add(load);
+        auto stays = !at || !at->shall_compute;
+        all.add(load, stays);
+        if (stays)
+          kept.add(load, true);
       }
-    auto promised_ns = static_cast<double>(query.slo_tbt_ns);
-    auto all = kept;
-    all.rows += leaving.rows;
-    all.tokens += leaving.tokens;
-    if (kept.exceeds(query.step, limits.grow * promised_ns, full_share, 0))
+    auto counted = all.share_without(to_come(view));
+    auto step_ns_max =
+      (limits.idle + (limits.pressed - limits.idle) * pressure_.value()) * static_cast<double>(query.slo_tbt_ns);
+    if (kept.exceeds(query.step, counted, step_ns_max, full_share, 0))
       add_decode(query, view);
-    else if (!all.exceeds(query.step, limits.shrink * promised_ns, roomy_share, 1))
+    else if (!all.exceeds(query.step, counted, step_ns_max - gap * static_cast<double>(query.slo_tbt_ns), roomy_share,
+                          1))
       remove_decode(view);
+  }
+
+  /// Requests that have a place in decode memory, and are still to be computed.
+  static burden to_come(const load_view& view) {
+    auto result = burden{};
+    for (const auto& load : view.all(role::prefill))
+      if (load.who.valid())
+        result.add(load, true);
+    return result;
   }
 
   /// One at a time: a device that still decodes takes that back; else the prefill instance that is free first.
@@ -181,6 +214,7 @@ private:
   std::vector<uint32_t> by_prefill_; ///< 1 + place in `devices_`, by index of the instance
   std::vector<uint32_t> by_decode_;
   uint64_t next_ns_ = 0;
+  prefill_pressure pressure_;
 };
 
 } // namespace perigee

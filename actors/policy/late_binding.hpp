@@ -5,11 +5,11 @@
 
 namespace perigee {
 
-/// Parts of policies that place a request only when an instance is free, and keep the others in an order of their own at the
-/// Conductor until then.
+/// Parts of policies that place a request only when an instance is free, and keep the others in an order of their own
+/// at the Conductor until then.
 
-/// Whether the instance has computed all that was placed there, or is predicted to have within `lookahead_ns`. News of that may
-/// be late; but who is overdue for long may be stuck.
+/// Whether the instance has computed all that was placed there, or is predicted to have within `lookahead_ns`. News of
+/// that may be late; but who is overdue for long may be stuck.
 inline bool is_free(const instance_load& load, uint64_t now_ns, uint64_t lookahead_ns) {
   constexpr auto overdue_ns_max = uint64_t{2'000'000'000};
   if (load.queued == 0)
@@ -34,20 +34,13 @@ inline bool is_behind_held(const route_query& query, uint64_t sort_key) {
   return query.held > 0 && (query.held_key < sort_key || (query.fresh && query.held_key == sort_key));
 }
 
-/// What the free instances offer; `may_prefill(index)` says which are to be thought of.
-template <class MayPrefill>
-best_offers offers_of_free(const route_query& query, const load_view& view, uint64_t lookahead_ns, MayPrefill may_prefill) {
-  auto best = best_offers{};
-  for (const auto& at : query.candidates)
-    if (auto* load = view.find(role::prefill, at.index);
-        load && is_free(*load, query.now_ns, lookahead_ns) && may_prefill(at.index))
-      best.add(offer_cheapest(query, at, *load));
-  return best;
-}
-
 /// Places among the free instances, cheapest first token first; holds if there is none.
 inline route_decision place_at_free(const route_query& query, const load_view& view, uint64_t lookahead_ns) {
-  return offers_of_free(query, view, lookahead_ns, [](uint32_t) { return true; }).place(query, view);
+  auto best = best_offers{};
+  for (const auto& at : query.candidates)
+    if (auto* load = view.find(role::prefill, at.index); load && is_free(*load, query.now_ns, lookahead_ns))
+      best.add(offer_cheapest(query, at, *load));
+  return std::move(best).place(query, view);
 }
 
 } // namespace perigee

@@ -10,9 +10,9 @@ namespace {
 
 constexpr auto second = policy_fixture::second;
 
-/// Devices 0 and 1 begin as prefill instances, 2 and 3 as decode instances. A step takes 20 ms and a microsecond for each
-/// token; 100 ms are promised. So a device turns to decoding above 45,000 tokens for each decode instance, and to prompts
-/// if the others then have at most 35,000.
+/// Devices 0 and 1 begin as prefill instances, 2 and 3 as decode instances. A step takes 20 ms and a microsecond for
+/// each token; 100 ms are promised, and 65 may be taken. So a device turns to decoding above 45,000 tokens for each
+/// decode instance, and to prompts if the others then have at most 37,000.
 struct devices {
   devices() {
     for (auto i = 0u; i < 4; ++i) {
@@ -40,7 +40,8 @@ struct devices {
     auto query = f.query({});
     query.slo_tbt_ns = second / 10;
     query.step = {0.02, 0, 1e-6};
-    roles.update(query, f.view(), {});
+    query.held = held;
+    roles.update(query, f.view(), limits);
   }
   /// Of each device: P or D, - where it takes nothing new.
   std::string now() {
@@ -55,6 +56,8 @@ struct devices {
 
   policy_fixture f;
   device_roles roles;
+  device_roles::shares limits{0.65, 0.65};
+  uint32_t held = 0;
 };
 
 } // namespace
@@ -78,7 +81,8 @@ TEST_CASE("device_roles: devices begin in the role that was configured, or in th
   CHECK_EQ(later.now(), "DPPD");
 }
 
-TEST_CASE("device_roles: when steps take too long the prefill instance that is free first turns to decoding, once it is done") {
+TEST_CASE(
+  "device_roles: when steps take too long the prefill instance that is free first turns to decoding, once it is done") {
   auto it = devices{};
   CHECK_EQ(it.now(), "PPDD");
   it.prefill(0).queued = 1;
@@ -102,13 +106,14 @@ TEST_CASE("device_roles: the last device that computes prompts stays one") {
   CHECK_EQ(it.now(), "DPDD");
 }
 
-TEST_CASE("device_roles: where the others suffice, the decode instance with least to do is drained and turns to prompts") {
+TEST_CASE(
+  "device_roles: where the others suffice, the decode instance with least to do is drained and turns to prompts") {
   auto it = devices{};
   CHECK_EQ(it.now(), "PPDD");
   it.decode(2, 20'000);
-  it.decode(3, 15'001);
-  CHECK_EQ(it.now(), "PPDD"); // 35,001 would be too many for one
-  it.decode(3, 15'000);
+  it.decode(3, 17'001);
+  CHECK_EQ(it.now(), "PPDD"); // 37,001 would be too many for one
+  it.decode(3, 17'000);
   CHECK_EQ(it.now(), "PPD-");
   it.decode(3, 1'000);
   CHECK_EQ(it.now(), "PPD-");
@@ -146,4 +151,29 @@ TEST_CASE("device_roles: load that doubles and halves within the margin moves no
     it.decode(3, i % 2 == 0 ? 20'000 : 40'000);
     CHECK_EQ(it.now(), first);
   }
+}
+
+TEST_CASE("device_roles: where no prompt waits steps keep a wide margin, where many wait a smaller one") {
+  auto it = devices{};
+  it.limits = {0.45, 0.65};
+  it.held = 4; // Two for each device that computes.
+  it.decode(2, 40'000);
+  it.decode(3, 40'000);
+  for (auto i = 0; i < 30; ++i)
+    CHECK_EQ(it.now(), "PPDD"); // 60 ms
+  it.held = 0;
+  for (auto i = 0; i < 60; ++i)
+    it.update();
+  CHECK_EQ(it.now(), "DPDD"); // Above 45 ms, and a prefill instance had nothing to do.
+}
+
+TEST_CASE("device_roles: of what is still to be computed only a part counts, as others end meanwhile") {
+  auto it = devices{};
+  it.decode(2, 60'000);
+  it.decode(3, 60'000);
+  it.prefill(0).queued = it.prefill(0).requests = 1;
+  it.prefill(0).tokens = 45'000;
+  CHECK_EQ(it.now(), "PPDD"); // 120,000 - 0.7 * 45,000 for two
+  it.prefill(0).tokens = 40'000;
+  CHECK_EQ(it.now(), "-PDD"); // 92,000 is above 45,000 each.
 }

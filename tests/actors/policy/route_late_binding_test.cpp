@@ -36,8 +36,8 @@ TEST_CASE_TEMPLATE("late binding: a request is placed at a free instance, and he
   CHECK_EQ(Policy{}.decide(none_free.query({20, 0}, 20), none_free.view()).what, verdict::hold);
 }
 
-TEST_CASE_TEMPLATE("late binding: of free instances the one takes it that needs least time for it", Policy, route_central,
-                   route_perigee, route_fair) {
+TEST_CASE_TEMPLATE("late binding: of free instances the one takes it that needs least time for it", Policy,
+                   route_central, route_perigee, route_fair) {
   auto f = pair_of(0);
   CHECK_EQ(Policy{}.decide(f.query({0, 20}, 20), f.view()).chosen.prefill, 1);
   auto costly = f.query({0, 10}, 20);
@@ -47,8 +47,9 @@ TEST_CASE_TEMPLATE("late binding: of free instances the one takes it that needs 
   CHECK_EQ(decision.chosen.fetch_blocks, 0);
 }
 
-TEST_CASE_TEMPLATE("late binding: with a lookahead, who is overdue is taken for free, as news is late; but not for long", Policy,
-                   route_central, route_perigee) {
+TEST_CASE_TEMPLATE(
+  "late binding: with a lookahead, who is overdue is taken for free, as news is late; but not for long", Policy,
+  route_central, route_perigee) {
   auto f = pair_of(2);
   auto policy = Policy{};
   policy.lookahead_s = 0.05;
@@ -78,8 +79,8 @@ TEST_CASE_TEMPLATE("late binding: who arrives while others are held goes by the 
   CHECK_EQ(Policy{}.decide(query, f.view()).what, verdict::place);
 }
 
-TEST_CASE_TEMPLATE("late binding: with a lookahead an instance takes the next before it is free, but not a third", Policy,
-                   route_central, route_perigee) {
+TEST_CASE_TEMPLATE("late binding: with a lookahead an instance takes the next before it is free, but not a third",
+                   Policy, route_central, route_perigee) {
   auto f = pair_of(2);
   auto policy = Policy{};
   policy.lookahead_s = 1;
@@ -127,6 +128,8 @@ TEST_CASE("route_perigee: what can no longer keep its promise is refused, unless
   decision = route_perigee{}.decide(query, f.view());
   CHECK_EQ(decision.what, verdict::hold);
   CHECK_EQ(decision.ask_again_ns, 0);
+  auto shortest = f.query({0, 0}, 0, 1);
+  CHECK(decision.sort_key < route_perigee{}.decide(shortest, f.view()).sort_key); // Others must not starve it.
 }
 
 TEST_CASE("route_perigee: where prefill times are mispredicted a request is late the earlier for it") {
@@ -134,9 +137,11 @@ TEST_CASE("route_perigee: where prefill times are mispredicted a request is late
   auto query = f.query({0, 0}, 0, 50);
   query.prefill_error = 0.2;
   query.now_ns += 235 * second / 10; // 30 - 5 * (1 + 1.5 * 0.2)
-  CHECK_EQ(route_perigee{}.decide(query, f.view()).what, verdict::hold);
+  auto policy = route_perigee{};
+  policy.caution = 1.5;
+  CHECK_EQ(policy.decide(query, f.view()).what, verdict::hold);
   query.now_ns += 1'000;
-  CHECK_EQ(route_perigee{}.decide(query, f.view()).what, verdict::reject);
+  CHECK_EQ(policy.decide(query, f.view()).what, verdict::reject);
 }
 
 TEST_CASE("route_perigee: a device that decodes computes no prompt") {
@@ -171,6 +176,70 @@ TEST_CASE("route_perigee: an urgent request is rushed, a heavy one only while th
   CHECK_EQ(urgent(50, 20 * second).what, verdict::hold);   // (20 + 5) / 2 instances
   CHECK_EQ(urgent(50, 22 * second).what, verdict::reject); // Above 13 s each.
   CHECK_EQ(urgent(20, 22 * second).what, verdict::hold);   // Not heavy.
+}
+
+TEST_CASE("route_perigee: a prefix that a busy instance is computing is waited for there, unless computing it again is "
+          "faster") {
+  auto f =
+    pair_of(1); // Instance 0 is busy for two more seconds, and will then have 19 of 20 blocks; 1 is free and has none.
+  auto chosen = [&](uint64_t busy_ns) {
+    f.loads.front().free_at_ns = f.now_ns + busy_ns;
+    return route_perigee{}.decide(f.query({19, 0}), f.view()).chosen.prefill;
+  };
+  CHECK_EQ(chosen(2 * second), 0); // 2 + 0.1 s there, 2 s elsewhere, of which 1.9 would be saved
+  CHECK_EQ(chosen(38 * second / 10), 0);
+  CHECK_EQ(chosen(39 * second / 10), 1);
+}
+
+TEST_CASE("route_perigee: what is being computed counts in the order of those that are held") {
+  auto f = pair_of(2);
+  f.loads.front().free_at_ns = f.loads.back().free_at_ns = f.now_ns + 20 * second;
+  auto sibling = route_perigee{}.decide(f.query({19, 0}), f.view());
+  CHECK_EQ(sibling.what, verdict::hold);
+  CHECK(sibling.sort_key < route_perigee{}.decide(f.query({0, 0}, 0, 2), f.view()).sort_key);
+}
+
+TEST_CASE("route_perigee: of instances that should be free the one goes first that is for certain, then the one "
+          "longest overdue") {
+  auto f = policy_fixture{};
+  for (auto i = 0u; i < 3; ++i)
+    f.prefill(i).queued = 1;
+  f.decode(0);
+  f.loads[0].free_at_ns = f.now_ns - second / 100;
+  f.loads[1].free_at_ns = f.now_ns - second / 20;
+  f.loads[2].queued = 0;
+  auto chosen = [&] { return route_perigee{}.decide(f.query({0, 0, 0}), f.view()).chosen.prefill; };
+  CHECK_EQ(chosen(), 2);
+  f.loads[2].queued = 1;
+  f.loads[2].free_at_ns = f.now_ns + second;
+  CHECK_EQ(chosen(), 1);
+}
+
+TEST_CASE("route_perigee: where news comes late an instance takes the next the earlier for it") {
+  auto f = policy_fixture{};
+  f.prefill(0);
+  f.decode(0);
+  auto& load = f.loads.front();
+  auto policy = route_perigee{};
+  auto places = [&](uint64_t before_ns) {
+    load.queued = 1;
+    load.free_at_ns = f.now_ns + before_ns;
+    return policy.decide(f.query({0}), f.view()).what == verdict::place;
+  };
+  CHECK_FALSE(places(second / 4));
+  for (auto i = 0; i < 20; ++i) {
+    load.queued = 0;
+    load.free_at_ns = f.now_ns;
+    CHECK_EQ(policy.decide(f.query({0}), f.view()).what, verdict::place); // It takes two seconds,
+    load.queued = 1;
+    load.free_at_ns = f.now_ns + 60 * second; // (nothing else is placed there meanwhile)
+    for (auto ms = 0; ms < 2400; ms += 10) {  // and is heard of after 2.4.
+      f.now_ns += second / 100;
+      CHECK_EQ(policy.decide(f.query({0}), f.view()).what, verdict::hold);
+    }
+  }
+  CHECK(places(second / 4));
+  CHECK_FALSE(places(second));
 }
 
 TEST_CASE("route_fair: a tenant that asks for much waits behind one that asks for little") {
