@@ -58,15 +58,21 @@ uint64_t conductor_core::prompt_ns(const books::member& at, uint64_t tokens, uin
 
 /// Conditional disaggregation: the decode instance computes what little is missing of the prompt, if the first token is
 /// expected sooner so: while prefill instances are idle, sequences need not be slowed. Chosen is the decode instance
-/// that can begin first, then the one with the fewest reserved tokens.
+/// that can begin first, then the one with the fewest reserved tokens, of those whose steps keep the promised time
+/// between tokens with a chunk of the prompt among them.
 std::optional<route_decision> conductor_core::decide_at_decode(const route_query& query) const {
   auto reused = std::min<uint64_t>(uint64_t{query.best_blocks} * query.block_tokens, query.prompt_tokens - 1);
   if (!options_.at_decode || !options_.at_decode->applies(query.prompt_tokens, query.prompt_tokens - reused))
     return std::nullopt;
   const auto* best = static_cast<const books::member*>(nullptr);
   auto rank = [&](const books::member& at) { return std::pair{std::max(at.free_at_ns, query.now_ns), at.tokens}; };
+  auto chunk_end = std::min<uint64_t>(query.prompt_tokens, reused + options_.mixed_chunk_tokens);
+  auto chunk_ns = estimate_.prefill_ns(chunk_end, reused);
+  auto keeps_promise = [&](const books::member& at) {
+    return at.rows == 0 || estimate_.step_ns(at.rows, at.tokens) + chunk_ns <= query.slo_tbt_ns;
+  };
   for (auto index : query.decodes)
-    if (const auto* at = books_.find(role::decode, index); !best || rank(*at) < rank(*best))
+    if (const auto* at = books_.find(role::decode, index); keeps_promise(*at) && (!best || rank(*at) < rank(*best)))
       best = at;
   if (!best)
     return std::nullopt;

@@ -85,6 +85,24 @@ TEST_CASE("conductor_modes: while a prefill instance is idle, sequences are not 
   CHECK(answers[0].prefill.kind == role::prefill);
 }
 
+TEST_CASE("conductor_modes: no chunk is computed at decode with which a step would take longer than promised") {
+  // 20 of 500 tokens take 52 ms, a step of one sequence 26 ms.
+  for (auto promised_ms : {77, 80}) {
+    auto options = conductor_options{};
+    options.at_decode = conditional{200, 0.5};
+    options.slo_tbt_ns = promised_ms * ms;
+    auto f = fixture{options};
+    f.up(role::prefill, 0);
+    keep_busy(f, f.up(role::decode, 0));
+    auto keys = chain(1, 30);
+    shard_with(f, 8, keys);
+    f.submit(1, 500, keys);
+    auto answers = f.sent<placed>();
+    REQUIRE_EQ(answers.size(), 1);
+    CHECK_EQ(answers[0].prefill.kind, promised_ms == 80 ? role::decode : role::prefill);
+  }
+}
+
 TEST_CASE("conductor_modes: what is computed at decode is reserved once, and ends once") {
   for (auto how : {0, 1, 2}) {
     auto f = conditional_fixture();
