@@ -36,11 +36,12 @@ void engine::ensure_pool(uint32_t tokens) {
   if (transformer_ && blocks <= slots_.size())
     return;
   transformer_.reset();
-  pool_.assign(blocks * layout_.block_bytes(), std::byte{0});
+  pool_ = cpu::aligned_buffer<std::byte>{blocks * layout_.block_bytes()};
   slots_.resize(blocks);
   std::iota(slots_.begin(), slots_.end(), 0u);
   auto how = cpu::transformer_options{options_.threads, options_.reference_kernels, options_.batch_invariant};
-  transformer_ = std::make_unique<cpu::transformer>(model_, options_.block_tokens, how, pool_);
+  transformer_ =
+    std::make_unique<cpu::transformer>(model_, options_.block_tokens, how, std::span{pool_.data(), pool_.size()});
 }
 
 completion engine::complete(std::string_view prompt, const completion_options& options,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/cpu/aligned_buffer.hpp"
 #include "kernels/model/model.hpp"
 #include "kernels/stream.hpp"
 
@@ -65,7 +66,7 @@ private:
   std::shared_ptr<const model> model_;
   engine_options options_;
   kv_layout layout_;
-  std::vector<std::byte> pool_;
+  cpu::aligned_buffer<std::byte> pool_;
   std::vector<uint32_t> slots_;
   std::unique_ptr<cpu::transformer> transformer_;
 };

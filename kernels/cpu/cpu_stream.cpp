@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/cpu_stream.hpp"
 
+#include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/transformer.hpp"
 #include "kernels/cpu/work_check.hpp"
 #include "kernels/sampler.hpp"
@@ -8,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <variant>
@@ -27,18 +29,32 @@ const stream_options& checked(const stream_options& options) {
   return options;
 }
 
+/// The processors of the stream's threads, the first that of its own; empty: they are not bound.
+std::vector<uint32_t> processors_of(const stream_options& options) {
+  auto all = cpu::allowed_processors();
+  if (!options.pin_from || all.empty())
+    return {};
+  std::ranges::rotate(all, all.begin() + *options.pin_from % all.size());
+  return all;
+}
+
 class cpu_stream final : public stream {
 public:
   cpu_stream(std::shared_ptr<const model> weights, const stream_options& options, stream_events& events)
     : slots_(checked(options).slots),
       layout_(weights->layout(options.block_tokens)), limits_{slots_, options.block_tokens, weights->config().vocab,
                                                               weights->config().context},
-      pool_(slots_ * layout_.block_bytes()),
+      cores_(options.cores), processors_(processors_of(options)), pool_(slots_ * layout_.block_bytes()),
       transformer_(std::move(weights), options.block_tokens,
-                   {options.threads, options.reference_kernels, options.batch_invariant}, pool()),
+                   {options.threads, options.reference_kernels, options.batch_invariant, cores_.get(), processors_},
+                   pool()),
       events_(events), queue_(events, [this](const work_queue::work& next, work_result& result) {
+        auto turn = cpu::core_share::turn{cores_.get()};
         std::visit([&](const auto& work) { run(work, result); }, next);
-      }) {}
+      }) {
+    if (!processors_.empty())
+      queue_.push_task([this] { cpu::pin_this_thread(processors_.front()); });
+  }
 
   const kv_layout& layout() const override {
     return layout_;
@@ -120,6 +136,8 @@ private:
   const uint32_t slots_;
   const kv_layout layout_;
   const cpu::work_limits limits_;
+  const std::shared_ptr<cpu::core_share> cores_;
+  const std::vector<uint32_t> processors_;
   cpu::aligned_buffer<std::byte> pool_;
   cpu::transformer transformer_;
   sampler sampler_;

@@ -5,8 +5,13 @@
 #include "kernels/stream.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace perigee::kernels {
+
+namespace cpu {
+class core_share;
+}
 
 struct stream_options {
   uint32_t slots = 0;             ///< blocks of the working pool; at least 1
@@ -14,6 +19,10 @@ struct stream_options {
   uint32_t threads = 1;           ///< that compute, the stream's own included; at least 1, more than 255 are not used
   bool reference_kernels = false; ///< the scalar kernels: slow, and the same on every machine
   bool batch_invariant = false;   ///< bf16 too gives a row the same logits in any batch and chunk; slower prefill
+  std::shared_ptr<cpu::core_share> cores = {}; ///< shared with other streams, which limit `threads`; null: they are its own
+  /// Binds the threads to processors: the stream's own to this one of those that the process may use, helpers to the
+  /// following ones, counted round. Nothing: the system places them.
+  std::optional<uint32_t> pin_from = {};
 };
 
 /// A stream on the processor. `events` must outlive it; items that have not run when it is destroyed are answered

@@ -34,9 +34,13 @@ constexpr auto one_round = open_bit << 1;
 
 } // namespace
 
-thread_pool::thread_pool(uint32_t threads) {
+thread_pool::thread_pool(uint32_t threads, const core_share* cores, std::vector<uint32_t> processors) : cores_(cores) {
   for (auto i = uint32_t{1}; i < std::min(threads, active_mask); ++i)
-    helpers_.emplace_back([this, i] { help(i); });
+    helpers_.emplace_back([this, i, at = processors.empty() ? -1 : int64_t{processors[i % processors.size()]}] {
+      if (at >= 0)
+        pin_this_thread(static_cast<uint32_t>(at));
+      help(i);
+    });
 }
 
 thread_pool::~thread_pool() {
@@ -73,6 +77,10 @@ void thread_pool::help(uint32_t thread) {
   while (!stop_.load(std::memory_order_acquire)) {
     if ((state & open_bit) == 0 || state / one_round == joined) {
       state = await_change(state_, state);
+      continue;
+    }
+    if (thread > wanted_.load(std::memory_order_relaxed)) {
+      joined = state / one_round; // passes this loop by
       continue;
     }
     if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire))

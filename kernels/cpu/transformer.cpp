@@ -37,7 +37,7 @@ transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_to
                          const transformer_options& options, std::span<std::byte> pool)
   : model_(std::move(weights)), config_(model_->config()), packed_(model_->packed()),
     layout_(model_->layout(block_tokens)), kv_(pool),
-    frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads),
+    frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads, options.cores, options.processors),
     ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
     linear_(ops_, pool_, options.batch_invariant), fixed_order_(options.batch_invariant),
     form_(linear_.form_for(packed_.output().type())) {

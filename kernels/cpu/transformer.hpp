@@ -24,6 +24,8 @@ struct transformer_options {
   uint32_t threads = 1;
   bool reference_kernels = false; ///< everything on the scalar kernels
   bool batch_invariant = false; ///< bf16 too gives a row the same result in any batch and chunk (f32 and f16 always do)
+  const core_share* cores = nullptr;     ///< see thread_pool
+  std::vector<uint32_t> processors = {}; ///< see thread_pool
 };
 
 /// The forward pass of a Llama-family model over a paged KV pool. Used by one thread at a time.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/dnnl_gemm.hpp"
 #include "kernels/cpu/linear.hpp"
 #include "kernels/cpu/ops.hpp"
@@ -468,6 +469,56 @@ TEST_CASE("ops: attention with bf16 dot products agrees with the reference, and 
 TEST_CASE("thread_pool: more threads than it can count are not started") {
   CHECK_EQ(thread_pool{0}.threads(), 1);
   CHECK_EQ(thread_pool{300}.threads(), 255);
+}
+
+TEST_CASE("core_share: one that computes alone has all cores, several divide them, and nobody has none") {
+  auto share = core_share{5};
+  CHECK_EQ(share.each(), 5);
+  auto one = core_share::turn{&share};
+  CHECK_EQ(share.each(), 5);
+  {
+    auto two = core_share::turn{&share};
+    CHECK_EQ(share.each(), 2);
+    core_share::turn more[] = {core_share::turn{&share}, core_share::turn{&share}, core_share::turn{&share},
+                               core_share::turn{&share}};
+    CHECK_EQ(share.each(), 1);
+  }
+  CHECK_EQ(share.each(), 5);
+}
+
+TEST_CASE("thread_pool: no more threads work than the share of the cores allows, and all tasks are done") {
+  auto share = core_share{4};
+  auto pool = thread_pool{4, &share};
+  auto one = core_share::turn{&share};
+  for (auto round = 0u; round < 1000; ++round) {
+    auto others = std::vector<std::unique_ptr<core_share::turn>>(round % 4);
+    for (auto& other : others)
+      other = std::make_unique<core_share::turn>(&share);
+    auto allowed = share.each();
+    auto done = std::atomic<uint32_t>{0};
+    auto strange = std::atomic<uint32_t>{0};
+    pool.run(40, [&](uint32_t, uint32_t thread) {
+      ++done;
+      strange += thread >= allowed ? 1 : 0;
+    });
+    REQUIRE_EQ(done, 40);
+    REQUIRE_EQ(strange, 0);
+  }
+}
+
+TEST_CASE("thread_pool: helpers stay on the processor that they are bound to") {
+  auto all = allowed_processors();
+  REQUIRE_FALSE(all.empty());
+  auto pool = thread_pool{3, nullptr, {all.front(), all.back()}};
+  auto wrong = std::atomic<uint32_t>{0};
+  for (auto round = 0u; round < 200; ++round)
+    pool.run(30, [&](uint32_t, uint32_t thread) {
+      auto mine = allowed_processors();
+      if (thread > 0)
+        wrong += mine != std::vector{thread == 1 ? all.back() : all.front()} ? 1 : 0;
+    });
+  CHECK_EQ(wrong, 0);
+  CHECK_EQ(allowed_processors(), all); // the caller binds itself
 }
 
 TEST_CASE("thread_pool: every task runs once, on a thread of the pool, in many loops one after the other") {

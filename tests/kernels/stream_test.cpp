@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/bench.hpp"
+#include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/cpu_stream.hpp"
 #include "kernels/engine.hpp"
 #include "tests/kernels/support.hpp"
@@ -148,6 +149,31 @@ TEST_CASE(
   CHECK_GE(std::unique(different.begin(), different.end()) - different.begin(), 3);
   REQUIRE_EQ(results[4].tokens.size(), 2);
   CHECK_EQ(results[4].tokens[0], results[4].tokens[1]);
+}
+
+TEST_CASE("stream: several that share the cores, bound to processors, compute at once what each computes alone") {
+  auto alone = fixture{};
+  alone.device->submit(prefill(1, prompt, {0, 1}));
+  auto expected = alone.events.await_results(1)[0].tokens;
+  auto cores = std::make_shared<cpu::core_share>(4);
+  recorder events[3];
+  std::vector<std::unique_ptr<stream>> streams;
+  for (auto i = 0u; i < 3; ++i) {
+    auto how = stream_options{10, 16, 4, false, false};
+    how.cores = cores;
+    how.pin_from = i * 2;
+    streams.push_back(make_cpu_stream(alone.weights, how, events[i]));
+  }
+  for (auto id = uint64_t{1}; id <= 20; ++id)
+    for (auto& one : streams)
+      one->submit(prefill(id, prompt, {0, 1}));
+  for (auto& one : events)
+    for (const auto& result : one.await_results(20)) {
+      REQUIRE(result.outcome.ok());
+      CHECK_EQ(result.tokens, expected);
+    }
+  streams.clear();
+  CHECK_EQ(cores->each(), 4); // each turn was given back
 }
 
 TEST_CASE("stream: a full queue refuses, and every item is answered once, in order of submission") {
