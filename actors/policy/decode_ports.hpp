@@ -43,14 +43,25 @@ public:
       until_ns_.resize(index + 1);
     auto takes_ns = query.transfer_ns_block * query.prompt_tokens / std::max<uint64_t>(1, query.block_tokens);
     until_ns_[index] = std::max(until_ns_[index], query.now_ns) + takes_ns;
+    load_ = load(query.now_ns) + static_cast<double>(takes_ns) / memory_ns;
+    loaded_ns_ = query.now_ns;
+  }
+
+  /// How many ports what was placed keeps busy: mean over the last seconds.
+  double load(uint64_t now_ns) const {
+    return load_ * memory_ns / (memory_ns + static_cast<double>(now_ns - loaded_ns_));
   }
 
 private:
+  static constexpr auto memory_ns = 5e9;
+
   uint64_t busy_until(uint32_t index) const {
     return index < until_ns_.size() ? until_ns_[index] : 0;
   }
 
   std::vector<uint64_t> until_ns_; ///< by index
+  double load_ = 0;                ///< at `loaded_ns_`
+  uint64_t loaded_ns_ = 0;
 };
 
 } // namespace perigee

@@ -15,8 +15,12 @@ namespace perigee {
 /// Decode instances are as few as keep a step below a share of the promised time between tokens, and their memory
 /// from filling; the other devices compute prompts. How large a share depends on the pressure of prompts: where none
 /// waits, steps keep a wide margin, because a device gains nothing as a prefill instance; where many wait, steps may
-/// come closer to what is promised. After a decode instance has become a prefill instance, a step must stay below
-/// that share by `gap`: what a change was made for must not be undone by it.
+/// come closer to what is promised. Where none presses no decode instance turns to prompts, however little it has to
+/// do. After a decode instance has become a prefill instance, a step must stay below that share by `gap`: what a
+/// change was made for must not be undone by it.
+///
+/// They are also as many as keep their network ports from being busy with hand-overs: a request that waits for its KV
+/// has a long first gap.
 ///
 /// Pure; remembers the roles. Instances without a twin stay what they are.
 class device_roles {
@@ -28,7 +32,8 @@ public:
   };
 
   /// Before a decision; looks at the instances at most every `look_ns`.
-  void update(const route_query& query, const load_view& view, const shares& limits) {
+  /// `ports` are network ports that hand-overs to decode instances keep busy.
+  void update(const route_query& query, const load_view& view, const shares& limits, double ports = 0) {
     if (query.now_ns < next_ns_)
       return;
     next_ns_ = query.now_ns + look_ns;
@@ -37,7 +42,7 @@ public:
       return;
     finish_changes(view);
     watch(query, view);
-    choose(query, view, limits);
+    choose(query, view, limits, ports);
   }
 
   bool may_prefill(uint32_t index) const {
@@ -53,6 +58,8 @@ private:
   static constexpr auto look_ns = uint64_t{20'000'000};
   static constexpr auto full_share = 0.85; // of decode memory
   static constexpr auto roomy_share = 0.7;
+  static constexpr auto busy_port = 0.5; // share of the time, of the port of a decode instance
+  static constexpr auto idle_port = 0.3;
   static constexpr auto gap = 0.08;         // of the promised time
   static constexpr auto coming_share = 0.3; // of what is still to be computed
 
@@ -134,7 +141,7 @@ private:
     pressure_.update(query.now_ns, requests, computing);
   }
 
-  void choose(const route_query& query, const load_view& view, const shares& limits) {
+  void choose(const route_query& query, const load_view& view, const shares& limits, double ports) {
     auto kept = burden{}; // at those that stay decode instances
     auto all = burden{};  // with those that are to become prefill instances: it comes back as new requests do
     for (const auto& load : view.all(role::decode))
@@ -148,10 +155,11 @@ private:
     auto counted = all.share_without(to_come(view));
     auto step_ns_max =
       (limits.idle + (limits.pressed - limits.idle) * pressure_.value()) * static_cast<double>(query.slo_tbt_ns);
-    if (kept.exceeds(query.step, counted, step_ns_max, full_share, 0))
+    if (kept.exceeds(query.step, counted, step_ns_max, full_share, 0) || ports > busy_port * kept.instances)
       add_decode(query, view);
-    else if (!all.exceeds(query.step, counted, step_ns_max - gap * static_cast<double>(query.slo_tbt_ns), roomy_share,
-                          1))
+    else if (auto less_ns = step_ns_max - gap * static_cast<double>(query.slo_tbt_ns);
+             pressure_.value() > 0 && !all.exceeds(query.step, counted, less_ns, roomy_share, 1)
+             && ports <= idle_port * (all.instances - 1))
       remove_decode(view);
   }
 

@@ -63,7 +63,7 @@ struct route_perigee {
   };
 
   route_decision decide(const route_query& query, const load_view& view) {
-    roles.update(query, view, {idle_share, pressed_share});
+    roles.update(query, view, {idle_share, pressed_share}, ports_.load(query.now_ns));
     age_.look(query.now_ns, view);
     auto ideal_ns = least_prefill_ns(query);
     auto longest_ns = ideal_ns + static_cast<uint64_t>(caution * query.prefill_error * static_cast<double>(ideal_ns));

@@ -46,6 +46,17 @@ TEST_CASE("decode_ports: not one that is still to take in what came before, unle
   CHECK_EQ(it.choose(100), 1);
 }
 
+TEST_CASE("decode_ports: the load is how many ports are kept busy, and is forgotten") {
+  auto it = two_decodes{};
+  for (auto i = 0; i < 3000; ++i) { // A minute of 50 requests a second, of 20 ms each: one port.
+    it.f.now_ns += policy_fixture::second / 50;
+    it.placed(i % 2, 1);
+  }
+  CHECK(it.ports.load(it.f.now_ns) > 0.95);
+  CHECK(it.ports.load(it.f.now_ns) < 1.05);
+  CHECK(it.ports.load(it.f.now_ns + 100 * policy_fixture::second) < 0.1);
+}
+
 TEST_CASE("decode_ports: where all are busy the one that is done first is chosen") {
   auto it = two_decodes{};
   it.placed(1, 10);

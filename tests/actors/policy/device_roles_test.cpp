@@ -41,7 +41,7 @@ struct devices {
     query.slo_tbt_ns = second / 10;
     query.step = {0.02, 0, 1e-6};
     query.held = held;
-    roles.update(query, f.view(), limits);
+    roles.update(query, f.view(), limits, ports);
   }
   /// Of each device: P or D, - where it takes nothing new.
   std::string now() {
@@ -58,6 +58,7 @@ struct devices {
   device_roles roles;
   device_roles::shares limits{0.65, 0.65};
   uint32_t held = 0;
+  double ports = 0;
 };
 
 } // namespace
@@ -109,6 +110,7 @@ TEST_CASE("device_roles: the last device that computes prompts stays one") {
 TEST_CASE(
   "device_roles: where the others suffice, the decode instance with least to do is drained and turns to prompts") {
   auto it = devices{};
+  it.held = 2;
   CHECK_EQ(it.now(), "PPDD");
   it.decode(2, 20'000);
   it.decode(3, 17'001);
@@ -123,8 +125,21 @@ TEST_CASE(
   CHECK_EQ(it.now(), "PPDP"); // Somebody has to decode.
 }
 
+TEST_CASE("device_roles: where no prompt waits no decode instance turns to prompts, however little it has to do") {
+  auto it = devices{};
+  it.decode(2, 1'000);
+  it.decode(3, 0);
+  for (auto i = 0; i < 30; ++i)
+    CHECK_EQ(it.now(), "PPDD");
+  it.held = 2;
+  for (auto i = 0; i < 10; ++i)
+    it.update();
+  CHECK_EQ(it.now(), "PPDP");
+}
+
 TEST_CASE("device_roles: what still drains is taken back first when load returns") {
   auto it = devices{};
+  it.held = 2;
   it.decode(2, 20'000);
   it.decode(3, 10'000);
   CHECK_EQ(it.now(), "PPD-");
@@ -176,4 +191,17 @@ TEST_CASE("device_roles: of what is still to be computed only a part counts, as 
   CHECK_EQ(it.now(), "PPDD"); // 120,000 - 0.7 * 45,000 for two
   it.prefill(0).tokens = 40'000;
   CHECK_EQ(it.now(), "-PDD"); // 92,000 is above 45,000 each.
+}
+
+TEST_CASE("device_roles: decode instances are as many as their ports need for what is handed over") {
+  auto it = devices{};
+  it.held = 2;
+  it.decode(2, 1'000);
+  it.decode(3, 1'000);
+  it.ports = 0.31; // Of one port: too much for one that is left.
+  CHECK_EQ(it.now(), "PPDD");
+  it.ports = 1.01; // More than half of the time for each of two.
+  CHECK_EQ(it.now(), "DPDD");
+  it.ports = 0;
+  CHECK_NE(it.now(), "DPDD");
 }
