@@ -35,7 +35,7 @@ struct conditional_config {
 };
 
 struct policy_config {
-  std::string route = "kvcache-centric";
+  std::string route = "perigee";
   std::string admission = "early";
   std::string local_order = "fifo";
   std::string coupled = "none";

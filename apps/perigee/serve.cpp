@@ -147,7 +147,7 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_option("--weights", options->weights, "stored, or int8: matrices are rounded at load [stored]");
   sub->add_flag("--batch-invariant", options->batch_invariant,
                 "bf16 too gives the same logits in any batch and chunk; on the CPU");
-  sub->add_option("--route", options->route, "routing policy [kvcache-centric]");
+  sub->add_option("--route", options->route, "routing policy [perigee]");
   sub->add_option("--plugin", options->plugin, "a shared library with more routing policies");
   sub->add_option("--remote", options->remote, "HOST:PORT of a policy host, with --route remote");
   sub->add_option("--admission", options->admission, "admission policy [early]");

@@ -68,8 +68,8 @@ std::vector<std::string> facts_of(const sim_flags& flags, const sim_plan& plan,
     facts.push_back("noise " + flags.noise);
   if (flags.speeds.size() == 1)
     facts.push_back(fmt::format("speed {}x", flags.speeds.front()));
-  if (flags.admissions.size() == 1)
-    facts.push_back("admission " + flags.admissions.front());
+  if (flags.admissions.size() <= 1)
+    facts.push_back("admission " + plan.runs.front().admission);
   facts.push_back("seed " + flags.seed);
   return facts;
 }
@@ -158,8 +158,8 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--rate", flags->source.rate, "drawn requests per second; 0: that of the kind")
     ->check(CLI::Range(0.0, 1e6))
     ->capture_default_str();
-  sub->add_option("--policy", flags->policies, "routing policies to compare; all: every one")
-    ->delimiter(',')->capture_default_str();
+  sub->add_option("--policy", flags->policies, "routing policies to compare; all: every one [perigee]")
+    ->delimiter(',');
   sub->add_option("--plugin", flags->plugins, "a shared library with more routing policies; may be repeated");
   sub->add_option("--route-params", flags->route_params,
                   "parameters of the routing policies, NAME=NUMBER[,..] (perigee policies lists them)");
@@ -173,7 +173,8 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--roles", flags->roles,
                   "auto: devices change between prefill and decode where the policy says so; fixed: they never do")
     ->capture_default_str();
-  sub->add_option("--admission", flags->admissions, "admission policies to compare")->delimiter(',')->capture_default_str();
+  sub->add_option("--admission", flags->admissions, "admission policies to compare [with --policy none, else early]")
+    ->delimiter(',');
   sub->add_option("--prefill", flags->prefill, "prefill instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--decode", flags->decode, "decode instances")->check(CLI::Range(1u, 1024u))->capture_default_str();
   sub->add_option("--coupled", flags->coupled,

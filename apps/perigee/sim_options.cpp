@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/sim_options.hpp"
 
+#include "actors/node/cluster_config.hpp"
 #include "actors/policy/registry.hpp"
 #include "actors/sim/replay/noise.hpp"
 #include "apps/perigee/command.hpp"
@@ -188,8 +189,13 @@ std::pair<uint64_t, uint64_t> parse_seeds(const std::string& text) {
 
 sim_plan plan_sim(const sim_flags& flags) {
   auto plan = sim_plan{};
-  check_policies(flags.policies);
-  for (const auto& name : flags.admissions)
+  const auto served = actors::policy_config{};
+  const auto policies = flags.policies.empty() ? std::vector{served.route} : flags.policies;
+  const auto admissions = !flags.admissions.empty()
+                            ? flags.admissions
+                            : std::vector<std::string>{flags.policies.empty() ? served.admission : admit_none::name};
+  check_policies(policies);
+  for (const auto& name : admissions)
     admission_of(name);
   if (flags.lengths != "oracle" && flags.lengths != "unknown")
     refuse("--lengths", flags.lengths, "oracle, unknown");
@@ -198,8 +204,8 @@ sim_plan plan_sim(const sim_flags& flags) {
     if (!(speed > 0) || speed > 1e6)
       refuse("--speed", fmt::format("{}", speed), "more than 0, at most 1000000");
   for (const auto& mode : modes_of(flags))
-    for (const auto& policy : flags.policies)
-      for (const auto& admission : flags.admissions)
+    for (const auto& policy : policies)
+      for (const auto& admission : admissions)
         for (const auto& rule : flags.evictions)
           for (auto speed : flags.speeds)
             for (auto seed = first; seed <= last; ++seed)

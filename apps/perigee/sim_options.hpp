@@ -14,9 +14,9 @@ namespace perigee::cli {
 /// The flags of `perigee sim`, as given.
 struct sim_flags {
   request_source source;
-  std::vector<std::string> policies = {"kvcache-centric"};
+  std::vector<std::string> policies;   ///< empty: that of `serve`
   std::vector<std::string> plugins; ///< shared libraries with more policies
-  std::vector<std::string> admissions = {"none"};
+  std::vector<std::string> admissions; ///< empty: where no policy is named that of `serve`, else none
   std::string route_params;
   std::string local_order = "fifo";
   std::vector<std::string> evictions = {"lru"};

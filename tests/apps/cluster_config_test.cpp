@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const auto known = known_policies{{"kvcache-centric", "least-seconds"}, {"none", "early"}};
+const auto known = known_policies{{"perigee", "least-seconds"}, {"none", "early"}};
 
 constexpr auto three_nodes = R"(# a small cluster
 perigee {
@@ -197,7 +197,7 @@ TEST_CASE("cluster_config: contradictions are named on both sides") {
   CHECK(
     error_with("host = \"10.0.0.3\"", "host = \"0.0.0.0\"").starts_with("perigee.nodes[2].host: found \"0.0.0.0\""));
   CHECK(error_with("\"least-seconds\"", "\"best\"")
-        == "perigee.policy.route: found \"best\", known: \"kvcache-centric\", \"least-seconds\"");
+        == "perigee.policy.route: found \"best\", known: \"perigee\", \"least-seconds\"");
   CHECK(error_with("\"none\"", "\"never\"") == "perigee.policy.admission: found \"never\", known: \"none\", \"early\"");
   CHECK(error_with("block-tokens = 32", "block-tokens = 32\n  block-tokens = 16")
         == "perigee.block-tokens: given twice, in lines 4 and 5; keep one");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "actors/node/cluster_config.hpp"
 #include "apps/perigee/sim_options.hpp"
 #include "apps/perigee/usage.hpp"
 #include "tests/support/testing.hpp"
@@ -43,6 +44,23 @@ TEST_CASE("sim_options: a row for each way to couple prefill and decode") {
   CHECK(!joint.at_decode.has_value());
   CHECK(joint.prefill_instances() == 0);
   CHECK(joint.decode_instances() == 16);
+}
+
+TEST_CASE("sim_options: where no policy is named it is what a cluster is served with; one that is named accepts everything") {
+  auto used = [](const sim_flags& flags) {
+    auto run = plan_sim(flags).runs.at(0);
+    return run.policy + '+' + run.admission;
+  };
+  auto served = actors::policy_config{};
+  CHECK(served.route + '+' + served.admission == "perigee+early");
+  auto flags = sim_flags{};
+  CHECK(used(flags) == "perigee+early");
+  flags.admissions = {"slack"};
+  CHECK(used(flags) == "perigee+slack");
+  flags.policies = {"central"};
+  CHECK(used(flags) == "central+slack");
+  flags.admissions = {};
+  CHECK(used(flags) == "central+none");
 }
 
 TEST_CASE("sim_options: what cannot be coupled is refused by name") {

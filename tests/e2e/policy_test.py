@@ -124,7 +124,7 @@ def remote_later():
 def remote_refused():
     """policy: a remote without a place, or a place without remote, is refused by name"""
     for flags, name in [(("--route", "remote"), "--remote: found \"\""), (("--route", "remote", "--remote", "here"), "--remote: found \"here\""),
-                        (("--remote", "127.0.0.1:7100"), "--remote: given, but route is \"kvcache-centric\"")]:
+                        (("--remote", "127.0.0.1:7100"), "--remote: given, but route is \"perigee\"")]:
         code, out, error = run("serve", "--model", EXACT, *flags)
         check_equal((code, out), (2, ""), f"exit code of serve {flags}")
         check(name in error, f"{name!r} is not in {error!r}")

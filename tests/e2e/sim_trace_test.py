@@ -63,7 +63,8 @@ def eviction_rules():
 def decisions():
     """sim: --decisions has a line for each decision, with its best offers and their terms, and changes nothing"""
     path = scratch_dir() / "decisions.jsonl"
-    flags = ["sim", "--draw", "conversation:2", "--requests", 60, "--prefill", 2, "--decode", 2, "--digest", "--json"]
+    flags = ["sim", "--draw", "conversation:2", "--requests", 60, "--prefill", 2, "--decode", 2, "--policy", "kvcache-centric",
+             "--digest", "--json"]
     plain = json.loads(run(*flags)[1])["rows"][0]
     row = json.loads(run(*flags, "--decisions", path)[1])["rows"][0]
     check_equal(row["digest"], plain["digest"], "digest with and without")

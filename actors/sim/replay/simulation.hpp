@@ -13,7 +13,8 @@
 
 namespace perigee::sim {
 
-/// One cluster of the built-in profile, and how it is used. The defaults are those of `perigee sim`.
+/// One cluster of the built-in profile, and how it is used. The defaults are those of
+/// `perigee sim --policy kvcache-centric`.
 struct simulation {
   std::string policy = "kvcache-centric"; ///< by name: built in, or of a plugin that was loaded
   parameter_values route_params;
