@@ -103,6 +103,7 @@ cluster_config embedded_config(const cluster_config& cluster) {
   options.kv_memory = 0;
   options.shard_memory = 0;
   auto threads = uint32_t{0};
+  auto pin_threads = false;
   auto device = node_config{}.device;
   auto has_gateway = false;
   for (const auto& node : cluster.nodes) {
@@ -113,12 +114,14 @@ cluster_config embedded_config(const cluster_config& cluster) {
     options.kv_memory = std::max(options.kv_memory, node.kv_memory);
     options.shard_memory = std::max(options.shard_memory, node.shard_memory);
     threads = std::max(threads, node.threads);
+    pin_threads |= node.pin_threads;
     if (node.device != node_config{}.device)
       device = node.device;
   }
   auto folded = cluster;
   folded.nodes = embedded_config(options).nodes;
   folded.nodes.front().threads = threads;
+  folded.nodes.front().pin_threads = pin_threads;
   folded.nodes.front().device = device;
   return folded;
 }

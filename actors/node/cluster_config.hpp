@@ -65,7 +65,8 @@ struct node_config {
   uint32_t shard_count = 1;                    ///< more than one only in an embedded cluster
   uint64_t kv_memory = uint64_t{256} << 20;    ///< working pool of each instance
   uint64_t shard_memory = uint64_t{256} << 20; ///< pool of each shard
-  uint32_t threads = 0;                        ///< compute threads of each instance; 0: the cores shared out evenly
+  uint32_t threads = 0;                        ///< compute threads of each instance; 0: the cores, divided among those that compute
+  bool pin_threads = false;                    ///< compute threads stay on one processor each
   std::string device = "auto";                 ///< of its instances; see parse_device_choice
 
   /// How many of `what` run here: 0 without the role.

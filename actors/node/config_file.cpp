@@ -144,6 +144,7 @@ private:
     needs_role(from, path, "shard-memory", runs({node_role::shard}), "shard");
     needs_role(from, path, "kv-memory", runs({node_role::prefill, node_role::decode}), "prefill or decode");
     needs_role(from, path, "device", runs({node_role::prefill, node_role::decode}), "prefill or decode");
+    needs_role(from, path, "pin-threads", runs({node_role::prefill, node_role::decode}), "prefill or decode");
     needs_role(from, path, "threads", runs({node_role::prefill, node_role::decode}), "prefill or decode");
   }
 

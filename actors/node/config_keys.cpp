@@ -95,8 +95,10 @@ constexpr auto node_keys = std::array{
                    "policy `perigee` says which is used", false, 0, 0, "both, prefill, decode"},
   config_key<node>{"kv-memory", &node::kv_memory, "working pool of each instance", false, 4 * kib, 64 * tib},
   config_key<node>{"shard-memory", &node::shard_memory, "pool of the cache shard", false, 4 * kib, 64 * tib},
-  config_key<node>{"threads", &node::threads, "compute threads of each instance; 0: the cores, shared out evenly",
+  config_key<node>{"threads", &node::threads, "compute threads of each instance; 0: all cores, which those that compute at the same time divide",
                    false, 0, 1024},
+  config_key<node>{"pin-threads", &node::pin_threads,
+                   "binds compute threads to processors, neighbouring ones for an instance"},
   config_key<node>{"device", &node::device,
                    "what its instances compute on: `cpu`, `cuda`, `cuda:N`, or `auto`: the first CUDA device, where there is "
                    "one that can run the model"},

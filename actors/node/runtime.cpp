@@ -10,6 +10,7 @@
 #include "actors/node/remote_policy.hpp"
 #include "actors/policy/registry.hpp"
 #include "actors/policy/reserved_names.hpp"
+#include "kernels/cpu/core_share.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/local/local_fabric.hpp"
 #include "transport/local/local_network.hpp"
@@ -56,18 +57,21 @@ struct node_runtime::parts {
     return count;
   }
 
-  uint32_t threads() const {
-    if (node.threads > 0)
-      return node.threads;
-    auto instances = std::max(1u, node.count(node_role::prefill) + node.count(node_role::decode));
-    return std::max(1u, std::thread::hardware_concurrency() / instances);
+  uint32_t instances() const {
+    return std::max(1u, node.count(node_role::prefill) + node.count(node_role::decode));
   }
 
-  node_spec::instance make_instance(uint32_t index) {
+  /// `number`: of the instance in this process.
+  node_spec::instance make_instance(uint32_t index, uint32_t number) {
     auto how = kernels::stream_options{};
     how.slots = static_cast<uint32_t>(std::max<uint64_t>(2, node.kv_memory / layout.block_bytes()));
     how.block_tokens = config.block_tokens;
-    how.threads = threads();
+    // Each may use all cores, but those that compute at the same time divide them.
+    how.threads = node.threads > 0 ? node.threads : std::max(1u, std::thread::hardware_concurrency());
+    if (node.threads == 0)
+      how.cores = cores;
+    if (node.pin_threads)
+      how.pin_from = number * std::max(1u, node.threads > 0 ? node.threads : how.threads / instances());
     how.batch_invariant = config.batch_invariant;
     return {index, make_instance_device(parse_device_choice(node.device).value(), model, how, config.max_batch,
                                         options.devices, options.report)};
@@ -101,9 +105,9 @@ struct node_runtime::parts {
     spec.evicts = find_eviction(config.policy.eviction).value();
     spec.copies_cool = config.policy.copies_cool;
     for (auto i = 0u; i < node.count(node_role::prefill); ++i)
-      spec.prefills.push_back(make_instance(first(node_role::prefill) + i));
+      spec.prefills.push_back(make_instance(first(node_role::prefill) + i, i));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)
-      spec.decodes.push_back(make_instance(first(node_role::decode) + i));
+      spec.decodes.push_back(make_instance(first(node_role::decode) + i, node.count(node_role::prefill) + i));
     if (node.begin_as != "both")
       for (auto i = size_t{0}; i < std::min(spec.prefills.size(), spec.decodes.size()); ++i) {
         spec.prefills[i].twin = spec.decodes[i].index + 1;
@@ -214,6 +218,8 @@ struct node_runtime::parts {
   kernels::kv_layout layout;
   std::string fingerprint;
   std::vector<transport::pool_memory> shard_memory; // outlives the actors
+  std::shared_ptr<kernels::cpu::core_share> cores =
+    std::make_shared<kernels::cpu::core_share>(std::max(1u, std::thread::hardware_concurrency()));
   std::unique_ptr<tap> recorder;
   std::unique_ptr<node_system_config> caf_config;
   std::unique_ptr<caf::actor_system> system;

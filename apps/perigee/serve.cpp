@@ -30,6 +30,7 @@ struct serve_options {
   std::optional<uint32_t> threads;
   std::optional<std::string> device;
   std::optional<std::string> weights;
+  bool pin_threads = false;
   bool batch_invariant = false;
   std::optional<std::string> route;
   std::optional<std::string> plugin;
@@ -74,6 +75,7 @@ void apply_flags(cluster_config& config, const serve_options& options) {
   replace(config.log.level, options.log_level);
   replace(config.tap, options.tap);
   replace(node.threads, options.threads);
+  node.pin_threads |= options.pin_threads;
   replace(node.device, options.device);
   replace(config.weights, options.weights);
   config.batch_invariant |= options.batch_invariant;
@@ -142,7 +144,9 @@ void add_serve(CLI::App& app, action& chosen) {
   sub->add_option("--block-tokens", options->block_tokens, "tokens in one KV block [16]");
   sub->add_option("--prefill-chunk", options->prefill_chunk, "tokens of a prompt computed at a time [256]");
   sub->add_option("--max-batch", options->max_batch, "sequences in one decode step [16]");
-  sub->add_option("--threads", options->threads, "compute threads of each instance [cores, shared out]");
+  sub->add_option("--threads", options->threads,
+                  "compute threads of each instance [all cores, divided among those that compute]");
+  sub->add_flag("--pin-threads", options->pin_threads, "binds compute threads to processors");
   sub->add_option("--device", options->device, "what instances compute on: auto, cpu, cuda, cuda:N [auto]");
   sub->add_option("--weights", options->weights, "stored, or int8: matrices are rounded at load [stored]");
   sub->add_flag("--batch-invariant", options->batch_invariant,

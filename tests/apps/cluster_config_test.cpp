@@ -82,6 +82,11 @@ TEST_CASE("cluster config: device, weights and batch invariance are read, and re
   REQUIRE(std::holds_alternative<cluster_config>(loaded));
   CHECK(std::get<cluster_config>(loaded).weights == "int8");
   CHECK(std::get<cluster_config>(loaded).batch_invariant);
+  loaded = parse(with("threads = 3", "threads = 3, pin-threads = true"));
+  REQUIRE(std::holds_alternative<cluster_config>(loaded));
+  CHECK(std::get<cluster_config>(loaded).nodes[1].pin_threads);
+  CHECK_FALSE(std::get<cluster_config>(loaded).nodes[2].pin_threads);
+  CHECK(embedded_config(std::get<cluster_config>(loaded)).nodes.front().pin_threads);
   CHECK(error_with("block-tokens = 32", "weights = \"int4\"")
         == "perigee.weights: found \"int4\", allowed: stored, int8");
   CHECK(error_with("block-tokens = 32", "batch-invariant = 1").find("true or false") != std::string::npos);
