@@ -122,17 +122,27 @@ std::vector<placement*> books::placements_of(const address& session) {
   return found;
 }
 
-void books::leave_queue(placement& entry, uint64_t now_ns) {
+books::member* books::leave_queue(const placement& entry) {
   auto* at = find(entry.prefill);
   if (!at)
-    return;
+    return nullptr;
   assert(at->queued > 0);
   --at->queued;
   at->queued_ns -= entry.prefill_ns;
   at->queued_tokens -= entry.uncached_tokens;
-  at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
-  // It cannot take less than nothing, nor more than all of what is left from its start.
-  at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+  mark_changed(entry.prefill);
+  return at;
+}
+
+/// Its prompt is computed: it is one of those that decode now, or will as soon as its KV is there.
+void books::pass_prefill(placement& entry) {
+  entry.computed = true;
+  auto* at = entry.decode_open ? find(entry.decode) : nullptr;
+  if (!at)
+    return;
+  at->running += entry.choices;
+  at->running_tokens += entry.decode_tokens;
+  mark_changed(entry.decode);
 }
 
 /// The median by stochastic approximation: as many small steps up as down.
@@ -149,19 +159,21 @@ void books::learn_age(const placement& entry, uint64_t now_ns) {
 void books::computed(placement& entry, uint64_t now_ns) {
   if (entry.computed || !entry.prefill_open)
     return;
-  leave_queue(entry, now_ns);
-  entry.computed = true;
-  if (auto* at = find(entry.prefill)) {
-    // What is left started when this ended: the instance works on one prompt at a time.
+  // What is left started when this ended: the instance works on one prompt at a time.
+  if (auto* at = leave_queue(entry))
     at->free_at_ns = now_ns - std::min(now_ns, news_age_ns_) + at->queued_ns;
-    mark_changed(entry.prefill);
-  }
   learn_age(entry, now_ns);
-  if (auto* at = entry.decode_open ? find(entry.decode) : nullptr) {
-    at->running += entry.choices;
-    at->running_tokens += entry.decode_tokens;
-    mark_changed(entry.decode);
-  }
+  pass_prefill(entry);
+}
+
+void books::finished(placement& entry, uint64_t now_ns) {
+  if (entry.computed || !entry.prefill_open)
+    return;
+  // Nobody says when that was, so the prediction stands: the time that it took has passed. But what is left takes no longer
+  // than all of it from now.
+  if (auto* at = leave_queue(entry))
+    at->free_at_ns = std::min(at->free_at_ns, now_ns + at->queued_ns);
+  pass_prefill(entry);
 }
 
 void books::release_prefill(placement& entry, uint64_t now_ns) {
@@ -170,8 +182,12 @@ void books::release_prefill(placement& entry, uint64_t now_ns) {
   auto* at = find(entry.prefill);
   if (!at)
     return;
-  if (!entry.computed)
-    leave_queue(entry, now_ns);
+  if (!entry.computed) {
+    leave_queue(entry);
+    at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
+    // It cannot take less than nothing, nor more than all of what is left from its start.
+    at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+  }
   at->open.erase(entry.number);
   at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
   mark_changed(entry.prefill);

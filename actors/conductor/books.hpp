@@ -91,6 +91,8 @@ public:
 
   /// The prompt is computed: the instance goes on with the next.
   void computed(placement& entry, uint64_t now_ns);
+  /// All its tokens have come, and the instance has not told yet that it computed the prompt.
+  void finished(placement& entry, uint64_t now_ns);
   /// How old the news is, as a median, that a prompt is computed: against when that was predicted.
   uint64_t news_age_ns() const {
     return news_age_ns_;
@@ -117,7 +119,8 @@ public:
   std::vector<const member*> take_changes();
 
 private:
-  void leave_queue(placement& entry, uint64_t now_ns);
+  member* leave_queue(const placement& entry);
+  void pass_prefill(placement& entry);
   void learn_age(const placement& entry, uint64_t now_ns);
   void add_decode(placement& entry, member& at);
   void release_prefill(placement& entry, uint64_t now_ns);

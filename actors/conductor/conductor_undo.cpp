@@ -15,7 +15,14 @@ void conductor_core::on(uint64_t now_ns, const withdraw& request) {
   auto at = requests_.find(request.id.request);
   if (at != requests_.end() && at->second.request.id.attempt <= request.id.attempt)
     erase_request(at);
-  // A finished request's instances report its end by themselves; only what does not is cancelled.
+  // A finished request's instances report its end by themselves; only what does not is cancelled. News of its prompt may be
+  // later than its last token.
+  if (request.outcome == ec::none)
+    for (auto* entry : books_.placements_of(request.id.request))
+      if (entry->id == request.id && entry->prefill_open && !entry->computed) {
+        books_.finished(*entry, now_ns);
+        wake();
+      }
   auto delay = request.outcome == ec::none ? 2 * to_ns(options_.times.retry) : 0;
   undo_attempts(now_ns, request.id.request, request.id.attempt, delay);
   tick(now_ns);

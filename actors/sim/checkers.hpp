@@ -34,8 +34,6 @@ private:
   void check_pools();
   void check_content(uint32_t shard);
   void check_mismatches();
-  void check_index();
-  void check_books();
   void landing(role kind, uint32_t index, uint32_t slot);
   const block_pool* pool_of(role kind, uint32_t index) const;
   void problem(std::string what);

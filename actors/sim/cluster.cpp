@@ -304,6 +304,20 @@ const shard_core* cluster::shard_state_of(uint32_t index) const {
   return found == nullptr ? nullptr : &found->state.core;
 }
 
+cluster_cores cluster::cores() const {
+  cluster_cores all;
+  all.conductor = conductor_state_of();
+  for (uint32_t i = 0; i < options_.gateways; ++i)
+    all.sessions.push_back(session_state_of(i));
+  for (uint32_t i = 0; i < options_.prefills; ++i)
+    all.prefills.push_back(prefill_state_of(i));
+  for (uint32_t i = 0; i < options_.decodes; ++i)
+    all.decodes.push_back(decode_state_of(i));
+  for (uint32_t i = 0; i < options_.shards; ++i)
+    all.shards.push_back(shard_state_of(i));
+  return all;
+}
+
 std::span<const std::byte> cluster::shard_memory(uint32_t index) const {
   const auto* node = find_alive(role::shard, index);
   return node == nullptr ? std::span<const std::byte>{} : node->pools.at(index);

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "actors/cache/shard_core.hpp"
-#include "actors/conductor/conductor_core.hpp"
-#include "actors/decode/decode_core.hpp"
 #include "actors/node/node_actors.hpp"
-#include "actors/prefill/prefill_core.hpp"
-#include "actors/session/session_core.hpp"
 #include "actors/sim/link.hpp"
+#include "actors/sim/quiet_checks.hpp"
 #include "actors/sim/sim_network.hpp"
 #include "actors/sim/sim_stream.hpp"
 
@@ -85,6 +81,7 @@ public:
   const prefill_core* prefill_state_of(uint32_t index) const;
   const decode_core* decode_state_of(uint32_t index) const;
   const shard_core* shard_state_of(uint32_t index) const;
+  cluster_cores cores() const;
   std::span<const std::byte> shard_memory(uint32_t index) const;
   sim_stream* prefill_stream(uint32_t index);
   sim_stream* decode_stream(uint32_t index);

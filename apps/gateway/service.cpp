@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/gateway/service.hpp"
 
+#include "apps/gateway/dashboard.hpp"
 #include "apps/gateway/responses.hpp"
 
 #include <boost/json/object.hpp>
@@ -53,6 +54,14 @@ http_response json_response(std::string body, uint16_t status = 200) {
   auto response = http_response{};
   response.status = status;
   response.body = std::move(body);
+  return response;
+}
+
+http_response dashboard_response() {
+  auto response = http_response{};
+  response.content_type = "text/html; charset=utf-8";
+  response.body = dashboard_page();
+  response.headers = {{"Content-Security-Policy", std::string{dashboard_policy()}}, {"Cache-Control", "no-cache"}};
   return response;
 }
 
@@ -229,10 +238,7 @@ std::shared_ptr<activity> service::serve_reading(const route_match& match, excha
             not_found("request_not_found", fmt::format("There is no record of request {}.", shown(id))));
         return json_response(std::move(**text));
       });
-  case route::dashboard:
-    answer(match.name, where,
-           error_response(not_found("no_dashboard", "This build has no dashboard; /cluster has its data as JSON.")));
-    return nullptr;
+  case route::dashboard: answer(match.name, where, dashboard_response()); return nullptr;
   case route::completion:
   case route::chat: break;
   }

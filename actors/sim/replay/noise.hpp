@@ -10,6 +10,7 @@ namespace perigee::sim {
 struct noise_options {
   double prefill_sigma = 0;     ///< of the logarithm of true over predicted prefill time
   uint64_t report_age_ns = 0;   ///< load reports take so much longer
+  uint64_t report_skew_ns = 0;  ///< and those of the last device that much more; of the others, in proportion
   uint32_t lost_events_ppm = 0; ///< millionths of the index events that never reach the Conductor
 };
 

@@ -11,6 +11,8 @@ namespace {
 constexpr uint64_t warm_up_ns = 1'000'000'000; // until everybody knows the Conductor
 constexpr size_t problems_max = 5;
 constexpr uint64_t progress_every = 4096; // instants
+constexpr uint64_t accounts_every = 509;  // instants
+constexpr auto quiet_after = std::chrono::seconds{10}; // after the last end; reports come every second
 
 uint32_t replicas_of(const replay_cluster& cluster, uint64_t block) {
   return static_cast<uint32_t>(cluster.conductor_state().index().find(replay_clients::key_of(block)).size());
@@ -88,30 +90,47 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
   replay_result result;
   world home{{.seed = options.seed, .digest = options.digest, .digest_log = options.digest_log}};
   replay_cluster target{home, options.cluster, output_tokens};
-  replay_clients clients{home, target.session(), trace, options.clients};
+  std::vector<caf::actor> sessions;
+  for (uint32_t gateway = 0; gateway < options.cluster.gateways; ++gateway)
+    sessions.push_back(target.session(gateway));
+  replay_clients clients{home, std::move(sessions), trace, options.clients};
   clients.start(warm_up_ns);
   auto instants = uint64_t{0};
   auto start_ns = home.now() + warm_up_ns;
   if (options.recorder != nullptr)
     options.recorder->begin(start_ns, options.cluster.prefill_instances(), options.cluster.decode_instances(),
-                            replay_cluster::first_instance_node, trace);
+                            target.first_instance_node(), trace);
   auto decisions = decision_reader{target, options, start_ns};
   auto replicas = replica_mean{target, start_ns};
+  auto problem = [&](std::string what) {
+    if (result.problems.size() < problems_max)
+      result.problems.push_back(std::move(what));
+  };
   auto ended = [&] {
+    ++instants;
+    if (options.check && instants % accounts_every == 0)
+      check_accounts(target.cores(), problem);
     decisions.read();
     replicas.sample(home.now());
     if (options.recorder != nullptr && options.recorder->sample_due(home.now()))
       options.recorder->sample(home.now(), [&](uint64_t block) { return replicas_of(target, block); });
-    if (progress && ++instants % progress_every == 0)
+    if (progress && instants % progress_every == 0)
       progress(clients.ended(), home.now() - std::min(home.now(), start_ns));
     return clients.done();
   };
   // Nothing that is served takes a year; what does is lost.
   if (!home.run_until(ended, std::chrono::hours{24 * 365}))
-    result.problems.push_back(std::to_string(trace.size() - clients.ended()) + " requests never ended");
+    problem("I3: " + std::to_string(trace.size() - clients.ended()) + " requests never ended");
+  if (options.check) {
+    home.run_for(quiet_after + std::chrono::nanoseconds{options.cluster.noise.report_age_ns + options.cluster.noise.report_skew_ns});
+    auto cores = target.cores();
+    check_accounts(cores, problem);
+    check_books(cores, problem);
+    if (options.cluster.noise.lost_events_ppm == 0)
+      check_index(cores, problem);
+  }
   for (const auto& death : home.deaths())
-    if (result.problems.size() < problems_max)
-      result.problems.push_back(death);
+    problem(death);
   result.records = clients.records();
   result.virtual_ns = clients.last_end_ns();
   result.messages = home.steps();

@@ -19,6 +19,8 @@ struct replay_options {
   bool digest = false;
   std::string digest_log = {};
   run_recorder* recorder = nullptr; ///< for reports; may be null; changes nothing
+  /// Checks invariants I1, I5 and, where no index events are lost, I7: the accounts now and then, the rest when all is over.
+  bool check = false;
   /// Told of each decision of the Conductor's policy, in their order; may be empty; changes nothing. The request's number
   /// is that of its place in the trace, from 1. The Conductor's clock showed `start_ns` at the trace's start.
   std::function<void(const decision_record&, uint64_t start_ns)> on_decision;

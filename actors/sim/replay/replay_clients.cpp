@@ -17,9 +17,9 @@ constexpr token_id any_token = 7;
 
 } // namespace
 
-replay_clients::replay_clients(world& home, caf::actor session, std::span<const trace_request> trace,
+replay_clients::replay_clients(world& home, std::vector<caf::actor> sessions, std::span<const trace_request> trace,
                                replay_clients_options options)
-  : home_(home), session_(std::move(session)), trace_(trace), options_(options), records_(trace.size()),
+  : home_(home), sessions_(std::move(sessions)), trace_(trace), options_(std::move(options)), records_(trace.size()),
     open_(trace.size()) {
   edge_ = home_.spawn("clients", [this](caf::event_based_actor*) {
     return caf::behavior{
@@ -80,8 +80,10 @@ void replay_clients::open_next() {
   request.deadline_ns = options_.deadline_ns;
   for (auto block : what.blocks)
     request.keys.push_back(key_of(block));
-  session_->enqueue(caf::actor_cast<caf::strong_actor_ptr>(edge_), caf::make_message_id(),
-                    caf::make_message(std::move(request)), nullptr);
+  if (!options_.tenants.empty())
+    request.tenant = options_.tenants.at(number);
+  sessions_[number % sessions_.size()]->enqueue(caf::actor_cast<caf::strong_actor_ptr>(edge_), caf::make_message_id(),
+                                                caf::make_message(std::move(request)), nullptr);
 }
 
 void replay_clients::on(const client_text& news) {

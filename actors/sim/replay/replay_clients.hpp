@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace perigee::sim {
@@ -20,14 +21,16 @@ struct replay_clients_options {
   bool lengths_known = true;   ///< `max_tokens` is the output length; otherwise what the context leaves
   uint64_t context_tokens = 131'072;
   uint64_t deadline_ns = 0;    ///< 0 for none
+  std::vector<std::string> tenants; ///< by request; empty for none
   run_recorder* recorder = nullptr; ///< told when requests open and end; may be null
 };
 
 /// The clients of a replay: each request of a trace at its time, in the trace's order. Prompts have the right length and
-/// no content; their keys are those of the trace's ids. Must outlive every run of the world.
+/// no content; their keys are those of the trace's ids. The sessions get them in turn. Must outlive every run of the world.
 class replay_clients final : private alarm_target {
 public:
-  replay_clients(world& home, caf::actor session, std::span<const trace_request> trace, replay_clients_options options);
+  replay_clients(world& home, std::vector<caf::actor> sessions, std::span<const trace_request> trace,
+                 replay_clients_options options);
 
   /// The first request comes `delay_ns` after now, if it comes at the trace's start.
   void start(uint64_t delay_ns);
@@ -67,7 +70,7 @@ private:
   void end(uint64_t number);
 
   world& home_;
-  const caf::actor session_;
+  const std::vector<caf::actor> sessions_;
   const std::span<const trace_request> trace_;
   const replay_clients_options options_;
   caf::actor edge_;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/sim/replay/replay_cluster.hpp"
 
+#include "actors/cache/shard.hpp"
 #include "actors/conductor/conductor.hpp"
 #include "actors/core/interfaces.hpp"
+#include "actors/decode/decode.hpp"
 #include "actors/policy/registry.hpp"
+#include "actors/prefill/prefill.hpp"
+#include "actors/session/session.hpp"
 
 #include <caf/send.hpp>
 
@@ -50,14 +54,16 @@ replay_cluster::replay_cluster(world& home, replay_cluster_options options, cons
   wires.recorder = options_.recorder;
   wires.bytes_token = options_.profile.costs.kv_bytes_token;
   network_ = flow_network::make(home_, wires);
-  auto disturbs = options_.noise.report_age_ns > 0 || options_.noise.lost_events_ppm > 0;
+  auto disturbs = options_.noise.report_age_ns > 0 || options_.noise.report_skew_ns > 0
+                  || options_.noise.lost_events_ppm > 0;
   if (disturbs || options_.recorder != nullptr)
     links_.on_pass([this, disturbs](caf::message& what) {
       if (options_.recorder != nullptr)
         options_.recorder->passed(what, home_.now());
       return disturbs ? disturb(what) : 0;
     });
-  add_gateway();
+  for (uint32_t i = 0; i < options_.gateways; ++i)
+    add_gateway(i);
   add_conductor();
   for (uint32_t i = 0; i < options_.prefill_instances() + options_.decode_instances(); ++i)
     add_device(i);
@@ -93,10 +99,10 @@ void replay_cluster::finish_node(node_spec spec) {
     home_.name(nodes_.back().helpers[i], "helper-" + std::to_string(number) + "." + std::to_string(i));
 }
 
-void replay_cluster::add_gateway() {
+void replay_cluster::add_gateway(uint32_t index) {
   auto spec = begin_node();
   auto decoder = [](std::span<const token_id>) { return std::make_unique<no_text>(); };
-  spec.session = node_spec::gateway{0, decoder, random_.next(), options_.requests_max};
+  spec.session = node_spec::gateway{index, decoder, random_.next(), options_.requests_max};
   finish_node(std::move(spec));
 }
 
@@ -208,8 +214,13 @@ void replay_cluster::introduce() {
 
 /// What the Conductor does not get, or gets late.
 uint64_t replay_cluster::disturb(caf::message& what) {
-  if (what.match_elements<report>())
-    return options_.noise.report_age_ns;
+  if (what.match_elements<report>()) {
+    const auto& noise = options_.noise;
+    if (noise.report_skew_ns == 0)
+      return noise.report_age_ns;
+    auto number = what.get_as<report>(0).from.node - first_instance_node();
+    return noise.report_age_ns + noise.report_skew_ns * number / (options_.prefills + options_.decodes);
+  }
   if (what.match_elements<index_events>())
     for (auto& event : what.get_mutable_as<index_events>(0).events)
       if (random_.chance(options_.noise.lost_events_ppm))
@@ -217,16 +228,40 @@ uint64_t replay_cluster::disturb(caf::message& what) {
   return 0;
 }
 
-caf::actor replay_cluster::session() const {
-  return caf::actor_cast<caf::actor>(*nodes_.front().session);
+caf::actor replay_cluster::session(uint32_t gateway) const {
+  return caf::actor_cast<caf::actor>(*nodes_.at(gateway).session);
+}
+
+/// Reads an actor from outside: nothing runs meanwhile, as there is one thread. Null if there is none.
+template <class Impl>
+const Impl* replay_cluster::find_actor(role kind, uint32_t index) const {
+  for (const auto& node : nodes_)
+    for (const auto& item : node.addressed)
+      if (item.who.kind == kind && item.who.index == index)
+        return dynamic_cast<const Impl*>(caf::actor_cast<caf::abstract_actor*>(item.handle));
+  return nullptr;
 }
 
 const conductor_core& replay_cluster::conductor_state() const {
-  for (const auto& item : nodes_.at(1).addressed)
-    if (item.who.kind == role::conductor)
-      return dynamic_cast<const conductor&>(*caf::actor_cast<caf::abstract_actor*>(item.handle)).state.core();
-  assert(false);
-  __builtin_unreachable();
+  const auto* found = find_actor<conductor>(role::conductor, 0);
+  assert(found != nullptr);
+  return found->state.core();
+}
+
+cluster_cores replay_cluster::cores() const {
+  cluster_cores all;
+  all.conductor = &conductor_state();
+  for (uint32_t i = 0; i < options_.gateways; ++i)
+    all.sessions.push_back(&find_actor<::perigee::session>(role::session, i)->state.core());
+  for (uint32_t i = 0; i < options_.prefills + options_.decodes; ++i) {
+    if (const auto* found = find_actor<prefill>(role::prefill, i))
+      all.prefills.push_back(&found->state.core());
+    if (const auto* found = find_actor<decode>(role::decode, i))
+      all.decodes.push_back(&found->state.core());
+    if (const auto* found = find_actor<shard_impl>(role::shard, i))
+      all.shards.push_back(&found->state.core);
+  }
+  return all;
 }
 
 } // namespace perigee::sim

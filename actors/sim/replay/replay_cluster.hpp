@@ -4,6 +4,7 @@
 #include "actors/node/node_actors.hpp"
 #include "actors/policy/policy_parameter.hpp"
 #include "actors/sim/link.hpp"
+#include "actors/sim/quiet_checks.hpp"
 #include "actors/sim/replay/flow_network.hpp"
 #include "actors/sim/replay/noise.hpp"
 #include "actors/sim/replay/replay_stream.hpp"
@@ -26,6 +27,7 @@ struct replay_profile {
 };
 
 struct replay_cluster_options {
+  uint32_t gateways = 1;
   uint32_t prefills = 8;
   uint32_t decodes = 8;
   uint32_t block_tokens = 512;
@@ -62,7 +64,7 @@ struct replay_cluster_options {
   }
 };
 
-/// One gateway, one Conductor, prefill instances with a shard beside each, decode instances, one a node (both kinds where
+/// Gateways, one Conductor, prefill instances with a shard beside each, decode instances, one a node (both kinds where
 /// roles change): production actors, assembled by `spawn_node`, over simulated streams, flows and links. All know each
 /// other from the start, and nobody fails. Must outlive every run of the world.
 class replay_cluster {
@@ -73,21 +75,26 @@ public:
   replay_cluster(const replay_cluster&) = delete;
   replay_cluster& operator=(const replay_cluster&) = delete;
 
-  caf::actor session() const;
+  /// Of a gateway.
+  caf::actor session(uint32_t gateway) const;
   const conductor_core& conductor_state() const;
+  /// What lies inside, for checks.
+  cluster_cores cores() const;
   /// Of all instances, those of prefill first.
   std::vector<const replay_stream*> streams() const;
   const flow_network& network() const {
     return *network_;
   }
   /// Of instance 0; the nodes of the others follow, those of prefill first.
-  static constexpr uint32_t first_instance_node = 2;
+  uint32_t first_instance_node() const noexcept {
+    return options_.gateways + 1;
+  }
   const replay_cluster_options& options() const {
     return options_;
   }
 
 private:
-  void add_gateway();
+  void add_gateway(uint32_t index);
   void add_conductor();
   void add_device(uint32_t number);
   void add_prefill(node_spec& spec, uint32_t index, const replay_stream_options& options);
@@ -98,6 +105,8 @@ private:
   std::shared_ptr<device> make_device(replay_stream_options options);
   void introduce();
   uint64_t disturb(caf::message& what);
+  template <class Impl>
+  const Impl* find_actor(role kind, uint32_t index) const;
 
   world& home_;
   const replay_cluster_options options_;

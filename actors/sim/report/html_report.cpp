@@ -176,11 +176,11 @@ void write_load(std::ostream& out, const run_record& run, instance_role role, co
   map.end_s = static_cast<double>(grid.end_ns) / 1e9;
   map.high = 0;
   for (uint32_t i = 0; i < run.instances.size(); ++i) {
-    if (run.instances[i].role != role)
+    if (run.instances[i].role != role && !took_part(run, i, role))
       continue;
     map.rows.push_back(run.instances[i].name);
-    map.notes.push_back(fmt::format("{:.0f} % busy", 100 * busy_share(run, i)));
-    map.values.push_back(mean_present_at(run, i, grid));
+    map.notes.push_back(fmt::format("{:.0f} % busy", 100 * busy_share(run, i, role)));
+    map.values.push_back(mean_present_at(run, i, role, grid));
     map.high = std::max(map.high, *std::ranges::max_element(map.values.back()));
   }
   if (map.rows.empty())

@@ -23,12 +23,14 @@ p{margin:2px 0 8px;color:var(--soft)}
 .facts{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0;padding:0;list-style:none;color:var(--soft)}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:14px 16px;min-width:0}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:16px}
-.wide{overflow-x:auto}
+.wide{overflow:auto;max-height:80vh;padding-top:0}
+.wide th{position:sticky;top:0;z-index:1;background:var(--card);padding-top:12px}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 8px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
 th{color:var(--soft);font-weight:600;vertical-align:bottom}
 th small{display:block;font-weight:400}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--card)}
+.wide th:first-child{z-index:2}
 tbody tr:last-child td{border-bottom:0}
 td.best{background:var(--best);font-weight:600}
 svg{display:block;width:100%;height:auto;overflow:visible}
@@ -55,7 +57,7 @@ svg .none{font-style:italic}
 .key path{fill:none;stroke-width:3}
 .keys{margin:2px 0 8px;display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
 .keys span{display:flex;align-items:center;gap:7px}
-.one{max-width:760px}
+.one{max-width:640px}
 .scale{display:flex;align-items:center;gap:6px;font-size:13px;color:var(--soft)}
 .scale i{width:18px;height:11px;background:var(--heat)}
 details{margin:0 0 12px}
@@ -63,7 +65,8 @@ summary{cursor:pointer;font-weight:600;padding:2px 0}
 #tip{position:fixed;z-index:3;pointer-events:none;display:none;background:var(--card);color:var(--ink);border:1px solid var(--rule);border-radius:8px;padding:6px 10px;font-size:13px;box-shadow:0 4px 18px #0003;max-width:380px}
 #tip div{display:flex;gap:8px;align-items:center;justify-content:space-between}
 #tip b{font-variant-numeric:tabular-nums;font-weight:600}
-@media print{.legend{position:static}details{break-inside:avoid}}
+@media (max-width:640px){main{padding:16px 10px 40px}.card{overflow-x:auto;padding:10px}svg.chart{min-width:460px}svg.heat{min-width:900px}}
+@media print{.wide{max-height:none}.legend{position:static}details{break-inside:avoid}}
 )";
 
 // Hovering reads values back from the curves, so that the page carries its data once.

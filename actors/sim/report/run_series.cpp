@@ -90,8 +90,11 @@ std::vector<double> mean_present(std::span<const run_request> requests, uint64_t
   return parts;
 }
 
-std::vector<double> mean_present_at(const run_record& run, uint32_t instance, const time_grid& grid) {
-  auto role = run.instances.at(instance).role;
+bool took_part(const run_record& run, uint32_t instance, instance_role work) {
+  return std::ranges::any_of(run.requests, [&](const run_request& request) { return is_at(request, work, instance); });
+}
+
+std::vector<double> mean_present_at(const run_record& run, uint32_t instance, instance_role role, const time_grid& grid) {
   auto parts = std::vector<double>(grid.parts);
   for (const auto& request : run.requests)
     if (auto [begin, end] = stay(request, role); is_at(request, role, instance) && begin != never_ns)
@@ -99,8 +102,7 @@ std::vector<double> mean_present_at(const run_record& run, uint32_t instance, co
   return parts;
 }
 
-double busy_share(const run_record& run, uint32_t instance) {
-  auto role = run.instances.at(instance).role;
+double busy_share(const run_record& run, uint32_t instance, instance_role role) {
   auto spans = std::vector<std::pair<uint64_t, uint64_t>>{};
   for (const auto& request : run.requests) {
     auto [begin, end] = stay(request, role);

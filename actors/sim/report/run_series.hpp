@@ -40,12 +40,14 @@ curve distribution_curve(std::span<const run_request> requests, uint64_t run_req
 std::vector<double> mean_present(std::span<const run_request> requests, uint64_t run_request::*begin,
                                  uint64_t run_request::*end, const time_grid& grid);
 
-/// The same at one instance: of prefill from its placement to the prefill's end, of decode from joining to its end.
-std::vector<double> mean_present_at(const run_record& run, uint32_t instance, const time_grid& grid);
+/// Whether the instance did that work for any request: one on a device that changes its role may do either.
+bool took_part(const run_record& run, uint32_t instance, instance_role work);
 
-/// Share of the time until the run's last end in which a prefill instance computed; for decode instances, in which it
-/// had requests.
-double busy_share(const run_record& run, uint32_t instance);
+/// Requests at one instance: for prefill from their placement to the prefill's end, for decode from joining to their end.
+std::vector<double> mean_present_at(const run_record& run, uint32_t instance, instance_role work, const time_grid& grid);
+
+/// Share of the time until the run's last end in which the instance computed prompts, or had requests to decode.
+double busy_share(const run_record& run, uint32_t instance, instance_role work);
 
 /// Reused share of the input tokens of the requests that arrived in each part and got an answer; parts without any are
 /// left out.

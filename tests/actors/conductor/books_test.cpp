@@ -60,6 +60,25 @@ TEST_CASE("books: an instance is free when all that is placed there is computed,
   CHECK_EQ(f.prefill().queued_tokens, 0);
 }
 
+TEST_CASE("books: what finished before anybody told that it was computed leaves the queue, and its time has passed") {
+  auto f = fixture{};
+  auto& first = f.ledger.open(make(1), 1000);
+  f.ledger.open(make(2, 300), 1000);
+  f.ledger.finished(first, 1150);
+  CHECK_EQ(f.prefill().free_at_ns, 1400); // As predicted, and not 100 earlier.
+  CHECK_EQ(f.prefill().queued, 1);
+  CHECK_EQ(f.decode().running, 1);
+  f.ledger.computed(first, 1160); // The late news say nothing new.
+  f.ledger.close_prefill(first, 1160);
+  CHECK_EQ(f.prefill().free_at_ns, 1400);
+  CHECK_EQ(f.decode().running, 1);
+  auto& third = f.ledger.open(make(3, 50), 1600); // The second is late; this one comes behind it.
+  f.ledger.finished(*f.ledger.placement_of({{7, 2}, 0}), 1610);
+  CHECK_EQ(f.prefill().free_at_ns, 1650);
+  f.ledger.finished(third, 1620);
+  CHECK_EQ(f.prefill().free_at_ns, 1620);
+}
+
 TEST_CASE("books: a decode instance runs what is computed, the rest is coming") {
   auto f = fixture{};
   auto& first = f.ledger.open(make(1), 0);
@@ -108,8 +127,9 @@ TEST_CASE("books: whatever happens in whatever order, all reservations come back
       if (open.empty())
         continue;
       auto& entry = *open[random() % open.size()];
-      switch (random() % 4) {
+      switch (random() % 5) {
       case 0: f.ledger.computed(entry, now); break;
+      case 3: f.ledger.finished(entry, now); break;
       case 1:
         if (entry.prefill_open)
           f.ledger.close_prefill(entry, now);

@@ -64,6 +64,28 @@ TEST_CASE("conductor_core: reservations end exactly once, by report, cancel or d
   CHECK(f.core.ledger().placements().empty());
 }
 
+TEST_CASE("conductor_core: a request that finished before its reports came makes its instance look no freer than it is") {
+  auto f = fixture{};
+  f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  auto first = f.submit(1, 500);
+  f.submit(2, 700);
+  const auto* prefill = f.core.ledger().find(role::prefill, 0);
+  auto free_at_ns = prefill->free_at_ns;
+  f.now += 1;
+  f.core.on(f.now, withdraw{f.session, first, ec::none});
+  CHECK_EQ(prefill->queued, 1);
+  CHECK(prefill->free_at_ns <= f.now + prefill->queued_ns);
+  f.now = free_at_ns - 10;
+  auto third = f.submit(3, 600);
+  free_at_ns = prefill->free_at_ns;
+  f.core.on(f.now, withdraw{f.session, {{f.session.incarnation, 2}, 0}, ec::none});
+  CHECK_EQ(prefill->queued, 1);
+  CHECK(prefill->free_at_ns + 10 >= free_at_ns);
+  f.core.on(f.now, withdraw{f.session, third, ec::cancelled}); // Not finished: it leaves when the instance says so.
+  CHECK_EQ(prefill->queued, 1);
+}
+
 TEST_CASE("conductor_core: a late copy of a request that was withdrawn is not placed a second time") {
   auto f = fixture{};
   f.up(role::prefill, 0);

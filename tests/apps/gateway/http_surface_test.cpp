@@ -86,7 +86,22 @@ TEST_CASE("http: models, health, life, records and the cluster can be read") {
   CHECK(client.get("/cluster").body == R"({"nodes":[]})");
   CHECK(client.get("/cluster/requests/known").body == R"({"choice":"a"})");
   CHECK(client.get("/cluster/requests/other").status == 404);
-  CHECK(client.get("/").status == 404);
+}
+
+TEST_CASE("http: the dashboard is one page that may ask its own gateway alone, and has every path it asks for") {
+  auto gateway = gateway_fixture{};
+  auto client = gateway.client();
+  auto page = client.get("/");
+  CHECK(page.status == 200);
+  CHECK(page.headers["content-type"] == "text/html; charset=utf-8");
+  CHECK(has(page.headers["content-security-policy"], "default-src 'none'"));
+  CHECK(has(page.headers["content-security-policy"], "connect-src 'self'"));
+  CHECK(page.body.starts_with("<!doctype html>"));
+  CHECK(page.body.ends_with("</html>\n"));
+  for (const auto* foreign : {"https://", "src=", "@import", "url(", "innerHTML"})
+    CHECK_FALSE(has(page.body, foreign));
+  for (const auto* path : {"get('/cluster')", "get('/metrics')", "get('/cluster/requests/'"})
+    CHECK(has(page.body, path));
 }
 
 TEST_CASE("http: metrics show what was served, ours and the backend's") {

@@ -55,11 +55,11 @@ TEST_CASE("run_series: the grid ends with the last request") {
 TEST_CASE("run_series: presence counts shares of a part") {
   auto run = small_run();
   auto grid = time_grid{10 * second_ns, 4}; // of 2.5 s
-  auto at_prefill = mean_present_at(run, 0, grid);
+  auto at_prefill = mean_present_at(run, 0, instance_role::prefill, grid);
   CHECK(at_prefill[0] == doctest::Approx(0.6));
   CHECK(at_prefill[1] == doctest::Approx(0.6));
   CHECK(at_prefill[2] == 0);
-  auto at_decode = mean_present_at(run, 1, grid);
+  auto at_decode = mean_present_at(run, 1, instance_role::decode, grid);
   CHECK(at_decode == std::vector<double>{0, 0, 1, 1});
   auto waiting = mean_present(run.requests, &run_request::arrival_ns, &run_request::prefill_begin_ns, grid);
   CHECK(waiting[0] == doctest::Approx(0.8));
@@ -68,12 +68,16 @@ TEST_CASE("run_series: presence counts shares of a part") {
 
 TEST_CASE("run_series: busy shares are of the whole run, overlaps count once") {
   auto run = small_run();
-  CHECK(busy_share(run, 0) == doctest::Approx(0.2));
-  CHECK(busy_share(run, 1) == doctest::Approx(0.5));
+  CHECK(busy_share(run, 0, instance_role::prefill) == doctest::Approx(0.2));
+  CHECK_FALSE(took_part(run, 0, instance_role::decode));
+  run.requests.front().decode = 0; // A device that has done both.
+  CHECK(took_part(run, 0, instance_role::decode));
+  run.requests.front().decode = 1;
+  CHECK(busy_share(run, 1, instance_role::decode) == doctest::Approx(0.5));
   run.requests.push_back(run.requests.front());
-  CHECK(busy_share(run, 1) == doctest::Approx(0.5));
+  CHECK(busy_share(run, 1, instance_role::decode) == doctest::Approx(0.5));
   run.requests.clear();
-  CHECK(busy_share(run, 0) == 0);
+  CHECK(busy_share(run, 0, instance_role::prefill) == 0);
 }
 
 TEST_CASE("run_series: the hit ratio leaves out what got no answer, rejects count by their arrival") {
@@ -111,7 +115,7 @@ TEST_CASE("run_series: instances' loads add up to the cluster's") {
   auto sum = std::vector<double>(50);
   for (uint32_t i = 0; i < run.instances.size(); ++i)
     if (run.instances[i].role == instance_role::decode) {
-      auto part = mean_present_at(run, i, grid);
+      auto part = mean_present_at(run, i, run.instances[i].role, grid);
       std::ranges::transform(sum, part, sum.begin(), std::plus{});
     }
   auto all = mean_present(run.requests, &run_request::joined_ns, &run_request::end_ns, grid);
