@@ -29,11 +29,18 @@ public:
   /// change. Replaces the content of `found`.
   void lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const;
 
+  /// Starts to fetch into the processor's cache what a call with that key will look at: a table of millions of blocks is
+  /// in main memory. To be called for a few keys ahead.
+  void prefetch(const block_key& key) const noexcept;
+  static constexpr size_t prefetch_ahead = 12;
+
   bool holds(const block_key& key, uint32_t shard) const;
   uint64_t blocks_of(uint32_t shard) const;
   size_t blocks() const noexcept {
     return blocks_;
   }
+  /// Memory of the table and the lists, also what is not used yet.
+  size_t bytes() const noexcept;
   /// Grows with every change.
   uint64_t version() const noexcept {
     return version_;
@@ -57,8 +64,9 @@ private:
 
   static uint64_t hash(const block_key& key) noexcept;
   part& part_of(uint64_t hashed) noexcept;
+  static size_t probe(const part& at, uint64_t hashed, const block_key& key) noexcept;
   const slot* find_slot(const block_key& key) const;
-  slot& make_slot(const block_key& key);
+  slot& find_or_make_slot(const block_key& key);
   void grow(part& at);
   void free_slot(slot& gone);
   std::span<const uint32_t> replicas(const slot& at) const;
