@@ -209,11 +209,7 @@ void conductor_core::on(uint64_t, const index_events& news) {
   }
   if (news.epoch == feed.epoch && news.sequence <= feed.next) {
     auto known = feed.next - news.sequence;
-    for (auto i = known; i < std::min<size_t>(known + prefix_index::prefetch_ahead, news.events.size()); ++i)
-      index_.prefetch(news.events[i].key);
     for (auto i = known; i < news.events.size(); ++i) {
-      if (auto ahead = i + prefix_index::prefetch_ahead; ahead < news.events.size())
-        index_.prefetch(news.events[ahead].key);
       const auto& event = news.events[i];
       if (event.stored)
         index_.store(event.key, news.from.index);

@@ -63,13 +63,6 @@ prefix_index::slot& prefix_index::find_or_make_slot(const block_key& key) {
   return *place;
 }
 
-void prefix_index::prefetch(const block_key& key) const noexcept {
-  auto hashed = hash(key);
-  const auto& at = parts_[hashed >> (64 - part_bits)];
-  if (!at.slots.empty())
-    __builtin_prefetch(&at.slots[hashed & (at.slots.size() - 1)]);
-}
-
 size_t prefix_index::bytes() const noexcept {
   auto total = parts_.capacity() * sizeof(part) + counts_.capacity() * sizeof(uint64_t) + lists_.bytes();
   for (const auto& at : parts_)
@@ -197,12 +190,8 @@ std::span<const uint32_t> prefix_index::find(const block_key& key) const {
 
 void prefix_index::lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const {
   found.clear();
-  for (size_t i = 0; i < std::min(prefetch_ahead, keys.size()); ++i)
-    prefetch(keys[i]);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (i + prefetch_ahead < keys.size())
-      prefetch(keys[i + prefetch_ahead]);
-    auto held = find(keys[i]);
+  for (const auto& key : keys) {
+    auto held = find(key);
     if (held.empty())
       break;
     found.push_back(held);

@@ -29,11 +29,6 @@ public:
   /// change. Replaces the content of `found`.
   void lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const;
 
-  /// Starts to fetch into the processor's cache what a call with that key will look at: a table of millions of blocks is
-  /// in main memory. To be called for a few keys ahead.
-  void prefetch(const block_key& key) const noexcept;
-  static constexpr size_t prefetch_ahead = 12;
-
   bool holds(const block_key& key, uint32_t shard) const;
   uint64_t blocks_of(uint32_t shard) const;
   size_t blocks() const noexcept {

@@ -28,6 +28,10 @@ constexpr uint32_t churn_blocks = 8; // stored by one message, and as many evict
 /// The Conductor and its policy as actors, and one actor for everybody around them.
 class route_stage {
 public:
+  auto sender() { // Stands first, because its type is deduced.
+    return [this](auto message) { caf::anon_send(target_, std::move(message)); };
+  }
+
   route_stage(std::span<const sim::trace_request> trace, const std::string& policy, uint32_t instances, uint64_t blocks)
     : home_{{.digest = false, .steps_per_instant_max = UINT64_MAX}}, load_{trace, instances, instances, 1} {
     auto decider = (find_routing_policy(policy)->spawn)(home_.system());
@@ -47,9 +51,6 @@ public:
     });
   }
 
-  auto sender() {
-    return [this](auto message) { caf::anon_send(target_, std::move(message)); };
-  }
   route_load& load() {
     return load_;
   }
