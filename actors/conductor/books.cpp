@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace perigee {
 
@@ -11,7 +12,12 @@ namespace perigee {
 void books::list_instances() {
   prefills_.clear();
   decodes_.clear();
-  for (const auto& [place, at] : members_) {
+  for (auto& places : by_place_)
+    places.clear();
+  for (auto& [place, at] : members_) {
+    auto& places = by_place_[static_cast<size_t>(place.first)];
+    places.resize(place.second + size_t{1});
+    places.back() = &at; // In the order of their indices.
     if (place.first == role::prefill)
       prefills_.push_back(&at);
     if (place.first == role::decode)
@@ -20,38 +26,42 @@ void books::list_instances() {
 }
 
 void books::member_up(const address& who) {
-  auto& entry = members_[{who.kind, who.index}];
-  assert(entry.open.empty());
+  auto [at, is_new] = members_.try_emplace({who.kind, who.index});
+  auto& entry = at->second;
+  assert(entry.open == 0);
+  auto changed = entry.changed;
   entry = member{};
   entry.who = who;
-  list_instances();
+  entry.changed = changed;
+  if (is_new)
+    list_instances();
 }
 
 void books::member_down(const address& who, uint64_t now_ns) {
   auto* gone = find(who);
   if (!gone)
     return;
-  for (auto number : std::set<uint64_t>{gone->open}) {
-    auto& entry = placements_.at(number);
+  for (auto next = placements_.begin(); next != placements_.end();) {
+    auto& entry = (next++)->second;
     if (entry.prefill == who && entry.prefill_open)
       close_prefill(entry, now_ns);
     if (entry.decode == who && entry.decode_open)
       close_decode(entry);
-    drop_if_closed(number);
+    drop_if_closed(entry.number);
   }
+  std::erase(changed_, gone);
   members_.erase({who.kind, who.index});
-  changed_.erase({who.kind, who.index});
   list_instances();
 }
 
 books::member* books::find(role kind, uint32_t index) {
-  auto at = members_.find({kind, index});
-  return at == members_.end() ? nullptr : &at->second;
+  auto& places = by_place_[static_cast<size_t>(kind)];
+  return index < places.size() ? places[index] : nullptr;
 }
 
 const books::member* books::find(role kind, uint32_t index) const {
-  auto at = members_.find({kind, index});
-  return at == members_.end() ? nullptr : &at->second;
+  const auto& places = by_place_[static_cast<size_t>(kind)];
+  return index < places.size() ? places[index] : nullptr;
 }
 
 books::member* books::find(const address& who) {
@@ -64,12 +74,12 @@ books::member* books::find(const address& who) {
 placement& books::open(placement entry, uint64_t now_ns) {
   auto number = entry.number;
   assert(!placements_.contains(number));
-  by_ticket_[entry.id] = number;
-  auto& kept = placements_[number] = std::move(entry);
+  auto& kept = placements_.emplace_hint(placements_.end(), number, std::move(entry))->second;
+  by_request_[kept.id.request].push_back(&kept);
   if (kept.cancel_at_ns)
     cancels_.insert({*kept.cancel_at_ns, number});
   if (auto* at = kept.prefill_open ? find(kept.prefill) : nullptr) {
-    at->open.insert(number);
+    ++at->open;
     at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
     if (!kept.computed) {
       kept.ends_at_ns = at->queued == 0 ? now_ns + kept.prefill_ns : 0;
@@ -80,7 +90,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
     }
     for (const auto& key : kept.keys)
       pending_.store(key, kept.prefill.index);
-    mark_changed(kept.prefill);
+    mark_changed(*at);
   } else {
     kept.prefill_open = false;
   }
@@ -92,25 +102,32 @@ placement& books::open(placement entry, uint64_t now_ns) {
 }
 
 void books::add_decode(placement& entry, member& at) {
-  at.open.insert(entry.number);
+  entry.counts_at_decode = !(entry.is_local() && entry.prefill_open);
+  at.open += entry.counts_at_decode;
   at.tokens += entry.decode_tokens;
   at.rows += entry.choices;
   if (entry.computed || !entry.prefill_open) {
     at.running += entry.choices;
     at.running_tokens += entry.decode_tokens;
   }
-  mark_changed(at.who);
+  mark_changed(at);
 }
 
+/// The newest of that ticket.
 placement* books::placement_of(const ticket& id) {
-  auto at = by_ticket_.find(id);
-  return at == by_ticket_.end() ? nullptr : &placements_.at(at->second);
+  auto at = by_request_.find(id.request);
+  if (at == by_request_.end())
+    return nullptr;
+  auto found = std::find_if(at->second.rbegin(), at->second.rend(), [&](const auto* entry) { return entry->id == id; });
+  return found == at->second.rend() ? nullptr : *found;
 }
 
 std::vector<placement*> books::placements_of(const request_id& request) {
-  auto found = std::vector<placement*>{};
-  for (auto at = by_ticket_.lower_bound({request, 0}); at != by_ticket_.end() && at->first.request == request; ++at)
-    found.push_back(&placements_.at(at->second));
+  auto at = by_request_.find(request);
+  if (at == by_request_.end())
+    return {};
+  auto found = std::vector<placement*>(at->second.begin(), at->second.end());
+  std::sort(found.begin(), found.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
   return found;
 }
 
@@ -188,7 +205,7 @@ void books::release_prefill(placement& entry, uint64_t now_ns) {
     // It cannot take less than nothing, nor more than all of what is left from its start.
     at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
   }
-  at->open.erase(entry.number);
+  --at->open;
   at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
   mark_changed(entry.prefill);
 }
@@ -197,7 +214,7 @@ void books::release_decode(placement& entry) {
   auto* at = find(entry.decode);
   if (!at)
     return;
-  at->open.erase(entry.number);
+  at->open -= std::exchange(entry.counts_at_decode, false);
   assert(at->tokens >= entry.decode_tokens);
   at->tokens -= entry.decode_tokens;
   at->rows -= entry.choices;
@@ -242,9 +259,10 @@ bool books::drop_if_closed(uint64_t number) {
   auto at = placements_.find(number);
   if (at == placements_.end() || at->second.prefill_open || at->second.decode_open)
     return false;
-  auto ticket_at = by_ticket_.find(at->second.id);
-  if (ticket_at != by_ticket_.end() && ticket_at->second == number)
-    by_ticket_.erase(ticket_at);
+  auto attempts_at = by_request_.find(at->second.id.request);
+  attempts_at->second.erase(std::find(attempts_at->second.begin(), attempts_at->second.end(), &at->second));
+  if (attempts_at->second.empty())
+    by_request_.erase(attempts_at);
   if (at->second.cancel_at_ns)
     cancels_.erase({*at->second.cancel_at_ns, number});
   placements_.erase(at);
@@ -280,7 +298,7 @@ instance_load books::load_of(const member& at) const {
   auto load = instance_load{};
   load.who = at.who;
   load.free_at_ns = at.free_at_ns;
-  load.requests = static_cast<uint32_t>(at.open.size());
+  load.requests = at.open;
   load.tokens = at.tokens;
   load.tokens_capacity = at.last.token_capacity;
   load.twin = at.last.twin;
@@ -291,10 +309,9 @@ instance_load books::load_of(const member& at) const {
 }
 
 std::vector<const books::member*> books::take_changes() {
-  auto changed = std::vector<const member*>{};
-  for (const auto& place : changed_)
-    if (auto at = members_.find(place); at != members_.end())
-      changed.push_back(&at->second);
+  for (auto* at : changed_)
+    at->changed = false;
+  auto changed = std::vector<const member*>(changed_.begin(), changed_.end());
   changed_.clear();
   return changed;
 }

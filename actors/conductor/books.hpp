@@ -5,6 +5,10 @@
 #include "actors/core/membership.hpp"
 #include "actors/core/routing_messages.hpp"
 
+#include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -23,6 +27,7 @@ struct placement {
   bool prefill_open = false;   ///< the prefill instance has not reported its end
   bool decode_open = false;
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
+  bool counts_at_decode = false; ///< among what is open at `decode`; not where it counts as a prompt there already
   uint64_t prefill_ns = 0;     ///< reserved at `prefill`
   uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
@@ -47,7 +52,8 @@ public:
     address who;
     bool ready = false; ///< has reported in this term
     report last;
-    std::set<uint64_t> open; ///< numbers of placements that are open here
+    uint32_t open = 0; ///< placements that are open here
+    bool changed = false; ///< the policy is to hear of it
     uint64_t tokens = 0;     ///< decode: reserved; prefill: prompts
     // prefill: what is not computed yet
     uint32_t queued = 0;
@@ -77,7 +83,8 @@ public:
   }
   /// The policy is to hear of it.
   void mark_changed(const address& who) {
-    changed_.insert({who.kind, who.index});
+    if (auto* at = find(who.kind, who.index))
+      mark_changed(*at);
   }
 
   placement& open(placement entry, uint64_t now_ns);
@@ -115,10 +122,23 @@ public:
   }
 
   instance_load load_of(const member& at) const;
-  /// Members whose load changed since the last call.
+  /// Members whose load changed since the last call, in the order in which it first did.
   std::vector<const member*> take_changes();
 
 private:
+  /// Of one request: nearly always one attempt.
+  using attempts = boost::container::small_vector<placement*, 1>;
+  struct request_hash {
+    size_t operator()(const request_id& id) const noexcept {
+      return id.session * 0x9e3779b97f4a7c15u ^ id.number;
+    }
+  };
+
+  void mark_changed(member& at) {
+    if (!at.changed)
+      changed_.push_back(&at);
+    at.changed = true;
+  }
   member* leave_queue(const placement& entry);
   void pass_prefill(placement& entry);
   void learn_age(const placement& entry, uint64_t now_ns);
@@ -128,14 +148,15 @@ private:
   void list_instances();
 
   std::map<std::pair<role, uint32_t>, member> members_;
+  std::array<std::vector<member*>, static_cast<size_t>(role_max) + 1> by_place_; // the same by role and index
   std::vector<const member*> prefills_;
   std::vector<const member*> decodes_;
   std::map<uint64_t, placement> placements_;
-  std::map<ticket, uint64_t> by_ticket_;
+  boost::unordered_flat_map<request_id, attempts, request_hash> by_request_; // looked up only
   std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
   prefix_index pending_;
   uint64_t news_age_ns_ = 0;
-  std::set<std::pair<role, uint32_t>> changed_;
+  std::vector<member*> changed_;
 };
 
 } // namespace perigee

@@ -30,7 +30,10 @@ conductor_actor::behavior_type conductor_state::make_behavior() {
       flush();
       self_->delayed_send(self_, times_.tick, atom::tick_v);
     },
-    [this](const submit& message) { handle(message); },
+    [this](submit& message) {
+      core_.on(now(), std::move(message));
+      flush();
+    },
     [this](const placed_ack& message) { handle(message); },
     [this](const withdraw& message) { handle(message); },
     [this](const redirect& message) { handle(message); },

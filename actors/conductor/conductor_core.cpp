@@ -15,7 +15,7 @@ bool conductor_core::over_bounds(const submit& request) const {
          || waiting_tokens_ + request.prompt_tokens > options_.waiting_tokens_max;
 }
 
-void conductor_core::on(uint64_t now_ns, const submit& request) {
+void conductor_core::on(uint64_t now_ns, submit request) {
   if (!sessions_.contains(request.from) || request.prompt_tokens == 0)
     return;
   auto known = requests_.find(request.id.request);
@@ -39,15 +39,15 @@ void conductor_core::on(uint64_t now_ns, const submit& request) {
   if (request.id.attempt > 0)
     undo_attempts(now_ns, request.id.request, request.id.attempt - 1, 0);
   auto& fresh = requests_[request.id.request];
-  fresh.request = request;
+  fresh.request = std::move(request);
   fresh.arrived_ns = now_ns;
-  fresh.deadline_ns = now_ns + request.deadline_ns;
+  fresh.deadline_ns = now_ns + fresh.request.deadline_ns;
   fresh.order = ++orders_;
-  if (over_bounds(request)) {
+  if (over_bounds(fresh.request)) {
     reject(now_ns, fresh, ec::overloaded, "the Conductor's waiting queue is full", 1'000'000'000);
     return;
   }
-  out.to(request.from, accepted{options_.self, request.id});
+  out.to(fresh.request.from, accepted{options_.self, fresh.request.id});
   enqueue(fresh);
 }
 
@@ -171,6 +171,7 @@ std::vector<instance_load> conductor_core::loads_of(const books::member& at) con
 }
 
 std::vector<instance_load> conductor_core::take_load_changes() {
+  look_at_members();
   auto changes = std::vector<instance_load>{};
   for (const auto* at : books_.take_changes())
     for (auto& load : loads_of(*at))

@@ -53,7 +53,7 @@ public:
 
   void on(uint64_t now_ns, const peer_up& news);
   void on(uint64_t now_ns, const peer_down& news);
-  void on(uint64_t now_ns, const submit& request);
+  void on(uint64_t now_ns, submit request);
   void on(uint64_t now_ns, const placed_ack& ack);
   void on(uint64_t now_ns, const withdraw& request);
   void on(uint64_t now_ns, const redirect& request);
@@ -129,7 +129,7 @@ private:
     return static_cast<uint64_t>(span.count());
   }
   bool settled(uint64_t now_ns);
-  void members_changed();
+  void look_at_members();
   void wake() {
     wake_ = true;
     ++pass_;
@@ -179,6 +179,7 @@ private:
   prefix_match match_; ///< of the outstanding query
   uint32_t source_ = UINT32_MAX; ///< shard from which its best prefix would be read
   locality where_;
+  bool members_changed_ = false; ///< who is there, where, or how much it holds, since `look_at_members`
   estimator estimate_;
   std::map<uint32_t, address> shards_;
   std::map<uint32_t, shard_feed> feeds_;

@@ -46,8 +46,11 @@ conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
 }
 
 std::optional<route_query> conductor_core::next_query(uint64_t now_ns) {
-  if (outstanding_ || !settled(now_ns))
+  if (ask_.empty() && held_.empty())
+    wake_ = false;
+  if (outstanding_ || (ask_.empty() && held_.empty()) || !settled(now_ns))
     return std::nullopt;
+  look_at_members();
   while (auto* next = next_due(now_ns)) {
     if (auto reason = impossible(*next)) {
       reject(now_ns, *next, reason->first, reason->second, 0);
@@ -87,7 +90,7 @@ uint64_t conductor_core::output_to_reserve(const submit& request) const {
 bool conductor_core::decode_has_room(const books::member& at, const submit& request) const {
   if (!is_used(at) || at.last.token_capacity < request.prompt_tokens + 1)
     return false;
-  return at.open.empty()
+  return at.open == 0
          || at.tokens + request.prompt_tokens + output_to_reserve(request) <= at.last.token_capacity;
 }
 
@@ -156,6 +159,7 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
 void conductor_core::decide_without_policy(uint64_t now_ns) {
   if (!outstanding_)
     return;
+  look_at_members();
   auto view = load_view{};
   for (auto kind : {role::prefill, role::decode})
     for (const auto* at : books_.instances(kind))
@@ -184,6 +188,7 @@ void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decis
 void conductor_core::take(uint64_t now_ns, const route_decision& answer, const std::string& policy) {
   if (!outstanding_ || answer.placement != outstanding_query_.placement)
     return; // Too late: somebody else decided.
+  look_at_members();
   auto decision = answer;
   if (options_.coupled != coupling::none)
     decision.decode = decision.chosen.prefill;
@@ -306,9 +311,9 @@ void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision
   auto local = std::optional{chosen.prefill};
   if (decision.at_decode)
     local.reset();
-  else
-    fresh.keys = request.keys; // They will be there; what a decode instance computes goes back to where the prefix is.
   auto segments = plan(waiting, local, chosen.fetch_blocks > 0);
+  if (!decision.at_decode) // They will be there; what a decode instance computes goes back to where the prefix is.
+    fresh.keys = std::move(waiting.request.keys);
   reserve_sending(now_ns, fresh.prefill, segments);
   waiting.answer = {options_.self,  options_.self.incarnation, request.id,   0,
                     waiting.number, fresh.prefill,             fresh.decode, std::move(segments)};

@@ -2,6 +2,7 @@
 #include "actors/conductor/conductor_core.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace perigee {
 
@@ -17,7 +18,7 @@ void conductor_core::on(uint64_t now_ns, const peer_up& news) {
   case role::session: sessions_.insert(who); break;
   default: return;
   }
-  members_changed();
+  members_changed_ = true;
   hello_retry_ns_[who] = now_ns;
   tick(now_ns);
 }
@@ -32,7 +33,7 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
     feeds_.erase(who.index);
     index_.drop_shard(who.index);
   }
-  members_changed();
+  members_changed_ = true;
   if (who.kind != role::session)
     return;
   // Nobody waits for its requests any more.
@@ -48,8 +49,10 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
     books_.cancel_at(*entry, now_ns);
 }
 
-/// After anything that changes who is there, where, and how much it holds.
-void conductor_core::members_changed() {
+/// Before a decision: many members come at once.
+void conductor_core::look_at_members() {
+  if (!std::exchange(members_changed_, false))
+    return;
   auto prefills = std::map<uint32_t, uint32_t>{};
   auto shards = std::map<uint32_t, uint32_t>{};
   prefill_capacity_ = decode_capacity_ = 0;
@@ -106,7 +109,7 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
   at->last.steps.clear();
   at->last.transfers.clear();
   if (grew)
-    members_changed();
+    members_changed_ = true;
   learn(now_ns, news);
   for (const auto& item : news.ended) {
     auto* entry = books_.placement_of(item.id);

@@ -18,7 +18,7 @@ cluster_status conductor_core::status(uint64_t now_ns) const {
     item.alive = at.ready;
     item.last = at.last;
     item.queue_ns = at.free_at_ns > now_ns ? at.free_at_ns - now_ns : 0;
-    item.placed = static_cast<uint32_t>(at.open.size());
+    item.placed = at.open;
     item.tokens_reserved = at.tokens;
     item.blocks = place.first == role::shard ? index_.blocks_of(place.second) : 0;
     result.members.push_back(std::move(item));

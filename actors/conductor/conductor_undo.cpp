@@ -55,7 +55,7 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
   if (request.revision >= entry->revision) {
     const auto* best = static_cast<const books::member*>(nullptr);
     // A twin that decodes nothing may well compute prompts: it comes last.
-    auto rank = [](const books::member& at) { return std::pair{at.last.twin > 0 && at.open.empty(), at.tokens}; };
+    auto rank = [](const books::member& at) { return std::pair{at.last.twin > 0 && at.open == 0, at.tokens}; };
     for (const auto* at : books_.instances(role::decode))
       if (at->who != entry->decode && decode_has_room(*at, owner->second.request) && (!best || rank(*at) < rank(*best)))
         best = at;

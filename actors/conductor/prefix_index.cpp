@@ -27,34 +27,47 @@ prefix_index::part& prefix_index::part_of(uint64_t hashed) noexcept {
   return parts_[hashed >> (64 - part_bits)];
 }
 
+/// Where the key stands, or the free slot where its search ends. Not of an empty table.
+size_t prefix_index::probe(const part& at, uint64_t hashed, const block_key& key) noexcept {
+  auto mask = at.slots.size() - 1;
+  auto i = hashed & mask;
+  while (at.slots[i].first != nobody && at.slots[i].key != key)
+    i = (i + 1) & mask;
+  return i;
+}
+
 const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
   auto hashed = hash(key);
   const auto& at = parts_[hashed >> (64 - part_bits)];
   if (at.used == 0)
     return nullptr;
-  auto mask = at.slots.size() - 1;
-  for (auto i = hashed & mask;; i = (i + 1) & mask) {
-    const auto& here = at.slots[i];
-    if (here.first == nobody)
-      return nullptr;
-    if (here.key == key)
-      return &here;
-  }
+  const auto& found = at.slots[probe(at, hashed, key)];
+  return found.first == nobody ? nullptr : &found;
 }
 
-prefix_index::slot& prefix_index::make_slot(const block_key& key) {
+prefix_index::slot& prefix_index::find_or_make_slot(const block_key& key) {
   auto hashed = hash(key);
   auto& at = part_of(hashed);
-  if ((size_t{at.used} + 1) * 4 > at.slots.size() * 3)
+  if (at.slots.empty())
     grow(at);
-  auto mask = at.slots.size() - 1;
-  auto i = hashed & mask;
-  while (at.slots[i].first != nobody)
-    i = (i + 1) & mask;
+  auto* place = &at.slots[probe(at, hashed, key)];
+  if (place->first != nobody)
+    return *place;
+  if ((size_t{at.used} + 1) * 4 > at.slots.size() * 3) {
+    grow(at);
+    place = &at.slots[probe(at, hashed, key)];
+  }
   ++at.used;
   ++blocks_;
-  at.slots[i].key = key;
-  return at.slots[i];
+  place->key = key;
+  return *place;
+}
+
+size_t prefix_index::bytes() const noexcept {
+  auto total = parts_.capacity() * sizeof(part) + counts_.capacity() * sizeof(uint64_t) + lists_.bytes();
+  for (const auto& at : parts_)
+    total += at.slots.capacity() * sizeof(slot);
+  return total;
 }
 
 void prefix_index::grow(part& at) {
@@ -140,8 +153,7 @@ bool prefix_index::remove(slot& at, uint32_t shard) {
 
 void prefix_index::store(const block_key& key, uint32_t shard) {
   assert(shard < is_list);
-  auto* known = const_cast<slot*>(find_slot(key));
-  if (!add(known ? *known : make_slot(key), shard))
+  if (!add(find_or_make_slot(key), shard))
     return;
   if (shard >= counts_.size())
     counts_.resize(shard + 1);

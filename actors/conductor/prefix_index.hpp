@@ -34,6 +34,8 @@ public:
   size_t blocks() const noexcept {
     return blocks_;
   }
+  /// Memory of the table and the lists, also what is not used yet.
+  size_t bytes() const noexcept;
   /// Grows with every change.
   uint64_t version() const noexcept {
     return version_;
@@ -57,8 +59,9 @@ private:
 
   static uint64_t hash(const block_key& key) noexcept;
   part& part_of(uint64_t hashed) noexcept;
+  static size_t probe(const part& at, uint64_t hashed, const block_key& key) noexcept;
   const slot* find_slot(const block_key& key) const;
-  slot& make_slot(const block_key& key);
+  slot& find_or_make_slot(const block_key& key);
   void grow(part& at);
   void free_slot(slot& gone);
   std::span<const uint32_t> replicas(const slot& at) const;

@@ -51,6 +51,13 @@ public:
     return resized(id, length, length - 1);
   }
 
+  size_t bytes() const noexcept {
+    auto total = size_t{0};
+    for (const auto& at : classes_)
+      total += (at.numbers.capacity() + at.free.capacity()) * sizeof(uint32_t);
+    return total;
+  }
+
 private:
   struct size_class {
     std::vector<uint32_t> numbers;
@@ -74,6 +81,8 @@ private:
       return id;
     }
     auto id = static_cast<uint32_t>(from.numbers.size() >> (kind + 2));
+    if (auto more = from.numbers.size() + (size_t{4} << kind); more > from.numbers.capacity())
+      from.numbers.reserve(more + more / 16); // Doubling would leave half of a large array unused.
     from.numbers.resize(from.numbers.size() + (size_t{4} << kind));
     return id;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/core/handover_messages.hpp"
+#include "actors/core/token_outbox.hpp"
 #include "actors/decode/own_prompt.hpp"
 
 #include <optional>
@@ -35,8 +36,10 @@ struct decode_attempt {
 
 /// One choice being generated. The newest of `tokens` has no KV yet.
 struct decode_sequence {
+  uint64_t order = 0; ///< of joining
   ticket id;
   decode_attempt* owner = nullptr; ///< outlives it
+  token_outbox::stream* stream = nullptr; ///< its tokens' way to the session, unless `ends_after_step`
   uint32_t choice = 0;
   std::vector<token_id> tokens;
   std::vector<uint32_t> blocks;

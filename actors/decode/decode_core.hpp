@@ -154,7 +154,7 @@ private:
   std::optional<chunk_item> chunk_; // stream item in flight
   std::optional<uint64_t> step_;                         // stream item in flight
   uint64_t step_since_ns_ = 0;
-  std::vector<uint64_t> step_rows_; // orders
+  std::vector<sequence*> step_rows_; // none of them ends before the step does
   uint64_t step_context_ = 0;
   struct copying {
     uint64_t since_ns = 0;

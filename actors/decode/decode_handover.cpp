@@ -111,6 +111,7 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
     auto order = ++orders_;
     auto& fresh = sequences_[order];
     fresh.id = id;
+    fresh.order = order;
     fresh.choice = choice.choice;
     fresh.owner = &owner;
     fresh.tokens.reserve(job.tokens.size() + std::min(job.gen.max_tokens, tokens_expected));
@@ -131,8 +132,8 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
         }
       }
     }
-    tokens_.open(id, choice.choice, job.session, choice.generated, reused);
-    tokens_.push(id, choice.choice, first_tokens[i]);
+    fresh.stream = &tokens_.open(id, choice.choice, job.session, choice.generated, reused);
+    tokens_.push(*fresh.stream, first_tokens[i]);
     auto finish = job.gen.finish_after(fresh.tokens.back(), choice.generated + 1);
     if (torn)
       ended.emplace_back(order, finish_reason::preempted);

@@ -76,7 +76,7 @@ void decode_core::step(uint64_t now_ns) {
     if (gen.sampling.needs_history())
       row.sample.history = at.tokens;
     step_context_ += at.tokens.size();
-    step_rows_.push_back(order);
+    step_rows_.push_back(&at);
     at.in_step = true;
     ++next;
   }
@@ -114,26 +114,26 @@ void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
   else
     device_broken_ |= result.outcome.code == errc::io_error;
   for (auto i = size_t{0}; i < rows.size(); ++i) {
-    auto& at = sequences_.at(rows[i]);
+    auto& at = *rows[i];
     at.in_step = false;
     if (at.ends_after_step) {
-      end_sequence(rows[i], *at.ends_after_step, false);
+      end_sequence(at.order, *at.ends_after_step, false);
       continue;
     }
     if (!result.outcome.ok()) {
       marker("decode: device error");
-      end_sequence(rows[i], finish_reason::failed, false);
+      end_sequence(at.order, finish_reason::failed, false);
       continue;
     }
     auto token = result.tokens.at(i);
     at.tokens.push_back(token);
     auto& owner = *at.owner;
     owner.tokens_max = std::max<uint64_t>(owner.tokens_max, at.tokens.size());
-    tokens_.push(at.id, at.choice, token);
+    tokens_.push(*at.stream, token);
     auto generated = static_cast<uint32_t>(at.tokens.size()) - owner.job.gen.prompt_tokens;
     auto finish = owner.job.gen.finish_after(token, generated);
     if (finish != finish_reason::none)
-      end_sequence(rows[i], finish, true);
+      end_sequence(at.order, finish, true);
   }
 }
 

@@ -149,8 +149,8 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   next.finished_here = true;
   for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
     const auto& choice = job.gen.choices[i];
-    tokens_.open(id, choice.choice, job.from, choice.generated, next.reused);
-    tokens_.push(id, choice.choice, result.tokens[i]);
+    auto& stream = tokens_.open(id, choice.choice, job.from, choice.generated, next.reused);
+    tokens_.push(stream, result.tokens[i]);
     auto finish = job.gen.finish_after(result.tokens[i], choice.generated + 1);
     if (finish == finish_reason::none)
       next.finished_here = false;

@@ -84,6 +84,8 @@ public:
 private:
   /// Returns whether a stop string was met.
   bool match(const std::string& text, piece& into) {
+    if (text.empty())
+      return false;
     auto found = stops_.push(text);
     into.text += found.text;
     return found.stopped;

@@ -6,6 +6,9 @@
 #include <caf/actor_cast.hpp>
 #include <caf/send.hpp>
 
+#include <algorithm>
+#include <iterator>
+
 namespace perigee {
 
 session_state::session_state(session_actor::pointer self, session_options options)
@@ -23,38 +26,47 @@ void session_state::flush() {
     tell_edges();
 }
 
-/// In order; texts that follow each other go to their edge as one message.
+/// In order.
 void session_state::tell_edges() {
-  auto receiver = caf::actor{};
-  texts_.items.reserve(core_.events.size());
   for (auto& event : core_.events)
     std::visit(
       [&](auto& content) {
-        auto at = edges_.find(content.client);
-        if (at == edges_.end())
-          return;
         using type = std::decay_t<decltype(content)>;
-        if (receiver != at->second) {
-          send_texts(receiver);
-          receiver = at->second;
-        }
-        if constexpr (std::is_same_v<type, client_text>) {
-          texts_.items.push_back(std::move(content));
+        if constexpr (std::is_same_v<type, client_texts>) {
+          tell_texts(std::move(content));
         } else {
-          send_texts(receiver);
+          auto at = edges_.find(content.client);
+          if (at == edges_.end())
+            return;
+          auto edge = at->second;
           if constexpr (std::is_same_v<type, client_end> || std::is_same_v<type, client_error>)
             edges_.erase(at);
-          caf::anon_send(receiver, std::move(content));
+          caf::anon_send(edge, std::move(content));
         }
       },
       event);
-  send_texts(receiver);
   core_.events.clear(); // and keeps its memory
 }
 
-void session_state::send_texts(const caf::actor& edge) {
-  if (!texts_.items.empty())
-    caf::anon_send(edge, std::exchange(texts_, {}));
+/// Those that follow each other and have one edge go there as one message; nearly always that is all of them.
+void session_state::tell_texts(client_texts news) {
+  auto edge_of = [this](const client_text& item) {
+    auto at = edges_.find(item.client);
+    return at == edges_.end() ? nullptr : &at->second;
+  };
+  while (!news.items.empty()) {
+    const auto* edge = edge_of(news.items.front());
+    auto other = std::find_if(news.items.begin() + 1, news.items.end(), [&](const client_text& item) {
+      const auto* its = edge_of(item);
+      return its != edge && (its == nullptr || edge == nullptr || *its != *edge);
+    });
+    auto rest = client_texts{};
+    rest.items.assign(std::make_move_iterator(other), std::make_move_iterator(news.items.end()));
+    news.items.erase(other, news.items.end());
+    if (edge != nullptr)
+      caf::anon_send(*edge, std::move(news));
+    news = std::move(rest);
+  }
 }
 
 session_actor::behavior_type session_state::make_behavior() {

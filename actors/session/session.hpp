@@ -29,13 +29,12 @@ private:
   void handle(const Message& message);
   void flush();
   void tell_edges();
-  void send_texts(const caf::actor& edge);
+  void tell_texts(client_texts news);
 
   session_actor::pointer self_;
   timing times_;
   directory peers_;
   session_core core_;
-  client_texts texts_;                             // of one edge, while events are being sent
   boost::unordered_flat_map<uint64_t, caf::actor> edges_; // by client number; looked up only
 };
 

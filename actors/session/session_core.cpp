@@ -30,7 +30,7 @@ session_core::session_core(session_options options) : options_(std::move(options
 
 void session_core::on(uint64_t now_ns, open_request request) {
   auto refuse = [&](ec code, std::string detail, uint64_t retry_after_ns) {
-    events.push_back(client_error{request.client, code, std::move(detail), retry_after_ns});
+    events.emplace_back(std::in_place_type<client_error>, request.client, code, std::move(detail), retry_after_ns);
   };
   if (draining_)
     return refuse(ec::draining, "this gateway is shutting down", 0);
@@ -55,7 +55,7 @@ void session_core::on(uint64_t now_ns, open_request request) {
   ++totals_.requests;
   totals_.prompt_tokens += spec.prompt.size();
   open_branch(now_ns, client, std::move(all));
-  events.push_back(client_opened{client, {options_.self.incarnation, numbers_}});
+  events.emplace_back(std::in_place_type<client_opened>, client, request_id{options_.self.incarnation, numbers_});
 }
 
 void session_core::on(uint64_t now_ns, const close_request& request) {
@@ -81,7 +81,7 @@ void session_core::fail(uint64_t now_ns, uint64_t client, ec code, std::string d
     drop_branch(number);
   }
   requests_.erase(at);
-  events.push_back(client_error{client, code, std::move(detail), retry_after_ns});
+  events.emplace_back(std::in_place_type<client_error>, client, code, std::move(detail), retry_after_ns);
 }
 
 // -- branches ---------------------------------------------------------------------------------------------------------
@@ -101,7 +101,9 @@ void session_core::drop_branch(uint64_t number) {
 std::vector<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
   // Several choices share a branch only while none of them has tokens.
   const auto& generated = request.choices[part.choices.front()].tokens();
-  auto tokens = request.spec.prompt;
+  auto tokens = std::vector<token_id>{};
+  tokens.reserve(request.spec.prompt.size() + generated.size());
+  tokens.insert(tokens.end(), request.spec.prompt.begin(), request.spec.prompt.end());
   tokens.insert(tokens.end(), generated.begin(), generated.end());
   return tokens;
 }
@@ -111,8 +113,6 @@ std::vector<block_key> session_core::keys_of(const request_state& request, std::
   if (request.spec.keys.empty())
     return chain_keys(request.root, tokens, options_.block_tokens);
   auto prompt = request.spec.prompt.size();
-  if (tokens.size() == prompt)
-    return request.spec.keys;
   auto keys = request.spec.keys;
   auto full = prompt / options_.block_tokens;
   keys.resize(std::min(keys.size(), full));
@@ -139,15 +139,16 @@ void session_core::send_submit(uint64_t now_ns, uint64_t number, branch& part) {
   if (!conductor_)
     return;
   const auto& request = *part.request;
-  auto tokens = tokens_of(request, part);
-  auto generated = static_cast<uint32_t>(tokens.size() - request.spec.prompt.size());
+  auto prompt = static_cast<uint32_t>(request.spec.prompt.size());
+  auto generated = request.choices[part.choices.front()].have();
   auto message = submit{};
   message.from = options_.self;
   message.id = ticket_of(number, part);
-  message.prompt_tokens = static_cast<uint32_t>(tokens.size());
+  message.prompt_tokens = prompt + generated;
   message.max_tokens = request.spec.max_tokens - generated;
   message.choices = static_cast<uint32_t>(part.choices.size());
-  part.keys = keys_of(request, tokens);
+  // A prompt whose keys are known is not copied: it may be long.
+  part.keys = generated == 0 && !request.spec.keys.empty() ? request.spec.keys : keys_of(request, tokens_of(request, part));
   message.keys = part.keys;
   message.tenant = request.spec.tenant;
   message.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;

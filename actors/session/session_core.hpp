@@ -36,7 +36,8 @@ struct session_options {
 class session_core {
 public:
   using messages = outbox<submit, placed_ack, withdraw, prefill_job, token_acks, report>;
-  using event = std::variant<client_opened, client_text, client_finish, client_end, client_error>;
+  /// Texts that follow each other are one event.
+  using event = std::variant<client_opened, client_texts, client_finish, client_end, client_error>;
 
   explicit session_core(session_options options);
 
@@ -110,6 +111,7 @@ private:
   void start_over(uint64_t now_ns, uint64_t number, uint64_t delay_ns);
   void withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome);
   void deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks);
+  void tell_text(client_text text);
   void finish_choice(request_state& request, uint64_t client, uint32_t choice, finish_reason reason);
   void finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance);
   void fail(uint64_t now_ns, uint64_t client, ec code, std::string detail, uint64_t retry_after_ns = 0);

@@ -69,7 +69,7 @@ void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token
   if (choice.acknowledge(news))
     acks.acks.push_back({update.id, update.choice, choice.have(), finish != finish_reason::none});
   if (!news.text.empty() || !news.tokens.empty())
-    events.push_back(client_text{part.client, update.choice, std::move(news.text), std::move(news.tokens)});
+    tell_text({part.client, update.choice, std::move(news.text), std::move(news.tokens)});
   if (finish == finish_reason::none)
     return;
   if (finish == finish_reason::preempted || finish == finish_reason::failed) {
@@ -82,9 +82,16 @@ void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token
     finish_branch(now_ns, at, !news.stopped);
 }
 
+void session_core::tell_text(client_text text) {
+  auto* last = events.empty() ? nullptr : std::get_if<client_texts>(&events.back());
+  if (last == nullptr)
+    last = &std::get<client_texts>(events.emplace_back(std::in_place_type<client_texts>));
+  last->items.push_back(std::move(text));
+}
+
 void session_core::finish_choice(request_state& request, uint64_t client, uint32_t choice, finish_reason reason) {
   request.choices[choice].finish(reason);
-  events.push_back(client_finish{client, choice, reason});
+  events.emplace_back(std::in_place_type<client_finish>, client, choice, reason);
 }
 
 void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance) {
@@ -100,7 +107,7 @@ void session_core::finish_branch(uint64_t now_ns, branch_map::iterator at, bool 
   auto end = client_end{part.client, static_cast<uint32_t>(request.spec.prompt.size()), 0, request.cached.value_or(0)};
   for (const auto& choice : request.choices)
     end.completion_tokens += choice.delivered();
-  events.push_back(end);
+  events.emplace_back(std::in_place_type<client_end>, end);
   requests_.erase(owner);
 }
 

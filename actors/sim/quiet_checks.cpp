@@ -92,7 +92,7 @@ void check_books(const cluster_cores& cores, const problem_sink& problem) {
     problem("I5: the Conductor's books still have " + std::to_string(conductor.ledger().placements().size())
             + " placements");
   for (const auto& [place, member] : conductor.ledger().members())
-    if (member.tokens != 0 || !member.open.empty())
+    if (member.tokens != 0 || member.open != 0)
       problem("I5: the Conductor's books still have " + std::to_string(member.tokens) + " tokens reserved at "
               + name_of(member.who));
 }

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/bench_route.hpp"
 
-#include "actors/conductor/conductor.hpp"
 #include "actors/core/message_types.hpp"
 #include "actors/policy/policy_shell.hpp"
-#include "actors/policy/registry.hpp"
 #include "actors/policy/route_kvcache_centric.hpp"
 #include "actors/policy/route_perigee.hpp"
-#include "actors/sim/world.hpp"
+#include "apps/perigee/bench_route_index.hpp"
+#include "apps/perigee/bench_route_open.hpp"
 #include "apps/perigee/processor_time.hpp"
 #include "apps/perigee/route_load.hpp"
+#include "apps/perigee/route_options.hpp"
 #include "apps/perigee/sim_analyze.hpp"
 #include "apps/perigee/text_table.hpp"
 #include "apps/perigee/usage.hpp"
 #include "transport/base/spread_key.hpp"
-
-#include <caf/event_based_actor.hpp>
-#include <caf/send.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -41,6 +38,10 @@ struct route_bench_options {
   std::vector<uint32_t> instances = {8, 64};
   uint64_t blocks = 1'000'000;
   uint32_t runs = 5;
+  bool open = false;
+  double load = 0.5;
+  double events = 20'000;
+  bool index = false;
   bool json = false;
 };
 
@@ -58,17 +59,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-conductor_options options_of(const std::string& policy, uint32_t instances) {
-  conductor_options options;
-  options.self = {role::conductor, 0, 1, 1};
-  options.block_tokens = sim::trace_block_tokens;
-  options.policy = policy;
-  options.members_expected = 3 * instances;
-  options.waiting_requests_max = UINT32_MAX;
-  options.waiting_tokens_max = UINT64_MAX / 2;
-  return options;
-}
-
 double rate(const route_load& load, double seconds) {
   if (load.placements() != load.keys().size())
     throw failure{errc::corrupt, fmt::format("{} of {} requests were placed", load.placements(), load.keys().size())};
@@ -79,7 +69,7 @@ double rate(const route_load& load, double seconds) {
 template <class Policy>
 double core_rate(const std::vector<sim::trace_request>& trace, uint32_t instances, uint64_t blocks) {
   auto now = uint64_t{1'000'000'000};
-  auto core = conductor_core{options_of(Policy::name, instances), now};
+  auto core = conductor_core{route_conductor_options(Policy::name, instances), now};
   auto load = route_load{trace, instances, instances, 1};
   auto policy = policy_state<Policy>{};
   auto answers = std::vector<placed>{};
@@ -105,31 +95,8 @@ double core_rate(const std::vector<sim::trace_request>& trace, uint32_t instance
   return rate(load, processor_seconds() - began);
 }
 
-double actor_rate(const std::vector<sim::trace_request>& trace, const std::string& policy, uint32_t instances,
-                  uint64_t blocks) {
-  sim::world home{{.digest = false, .steps_per_instant_max = UINT64_MAX}};
-  auto load = route_load{trace, instances, instances, 1};
-  auto decider = (find_routing_policy(policy)->spawn)(home.system());
-  auto target = home.spawn_class<conductor>("conductor", options_of(policy, instances), decider);
-  auto handle = caf::actor_cast<caf::actor>(target);
-  auto send = [&](auto message) { caf::anon_send(target, std::move(message)); };
-  auto around = home.spawn("around", [&](caf::event_based_actor*) {
-    return caf::behavior{
-      [&](placed& answer) { load.on(std::move(answer), send); }, [](const accepted&) {}, [](const report_ack&) {},
-      [](const withdrawn&) {}, [](const index_ack&) {}, [](const conductor_hello&) {},
-    };
-  });
-  load.introduce(around, send);
-  home.run_ready();
-  load.fill(blocks, send);
-  home.run_ready();
-  auto began = processor_seconds();
-  load.submit_next(send);
-  home.run_ready();
-  return rate(load, processor_seconds() - began);
-}
-
-/// How fast an index that holds nothing but what it must could be asked for the prefixes of all requests.
+/// How fast an index that holds nothing but what it must could be asked for the prefixes of all requests, one after the
+/// other.
 std::pair<double, double> lookup_rate(const std::vector<sim::trace_request>& trace, uint32_t instances, uint64_t blocks) {
   auto load = route_load{trace, instances, instances, 1};
   prefix_index index;
@@ -140,12 +107,13 @@ std::pair<double, double> lookup_rate(const std::vector<sim::trace_request>& tra
       index.store(key, static_cast<uint32_t>(i % instances));
   auto keys = uint64_t{0};
   auto found = uint64_t{0};
+  auto holders = std::vector<std::span<const uint32_t>>{};
   auto began = processor_seconds();
-  for (const auto& request : load.keys())
-    for (const auto& key : request) {
-      ++keys;
-      found += !index.find(key).empty();
-    }
+  for (const auto& request : load.keys()) {
+    keys += request.size();
+    index.lookup(request, holders);
+    found += holders.size();
+  }
   auto seconds = processor_seconds() - began;
   if (found != keys)
     throw failure{errc::corrupt, "the index lost keys that were stored"};
@@ -161,7 +129,7 @@ route_figures measure(const std::vector<sim::trace_request>& trace, const std::s
   for (uint32_t run = 0; run < options.runs; ++run) {
     core.push_back(policy == route_perigee::name ? core_rate<route_perigee>(trace, instances, options.blocks)
                                                  : core_rate<route_kvcache_centric>(trace, instances, options.blocks));
-    actors.push_back(actor_rate(trace, policy, instances, options.blocks));
+    actors.push_back(closed_loop(trace, policy, instances, options.blocks));
     auto [rate, keys] = lookup_rate(trace, instances, options.blocks);
     lookups.push_back(rate);
     result.keys = keys;
@@ -170,6 +138,60 @@ route_figures measure(const std::vector<sim::trace_request>& trace, const std::s
   result.actors = median(actors);
   result.lookups = median(lookups);
   return result;
+}
+
+/// `--open`: latencies at a share of the peak, for each policy and size.
+int run_open(const std::vector<sim::trace_request>& trace, const route_bench_options& options) {
+  auto rows = boost::json::array{};
+  auto table = text_table{{"POLICY", "INSTANCES", "BLOCKS", "PEAK/S", "RATE/S", "EVENTS/S", "P50 US", "P99 US", "MAX US"}};
+  for (const auto& policy : options.policies)
+    for (auto instances : options.instances) {
+      auto peak = closed_loop(trace, policy, instances, options.blocks);
+      auto it = open_loop(trace, policy, instances, options.blocks, options.load * peak, options.events);
+      rows.push_back(boost::json::object{{"policy", policy},
+                                         {"prefill", instances},
+                                         {"decode", instances},
+                                         {"blocks", options.blocks},
+                                         {"peak_decisions_s", peak},
+                                         {"decisions_s", it.rate},
+                                         {"events_s", it.events},
+                                         {"p50_us", it.p50_us},
+                                         {"p99_us", it.p99_us},
+                                         {"max_us", it.max_us}});
+      table.add({policy, fmt::format("{0}+{0}", instances), std::to_string(options.blocks), fmt::format("{:.0f}", peak),
+                 fmt::format("{:.0f}", it.rate), fmt::format("{:.0f}", it.events), fmt::format("{:.1f}", it.p50_us),
+                 fmt::format("{:.1f}", it.p99_us), fmt::format("{:.1f}", it.max_us)});
+    }
+  if (options.json)
+    std::printf("%s\n", boost::json::serialize(boost::json::object{{"rows", std::move(rows)}}).c_str());
+  else
+    std::printf("%s", table.text().c_str());
+  return exit_success;
+}
+
+/// `--index`: memory of the index, and what a first block that all requests share costs.
+int run_index(const std::vector<sim::trace_request>& trace, const route_bench_options& options) {
+  auto memory = measure_index(options.blocks);
+  auto plain = without_shared_block(trace);
+  auto instances = options.instances.front();
+  auto ratios = std::vector<double>{};
+  for (uint32_t run = 0; run < options.runs; ++run)
+    ratios.push_back(core_rate<route_kvcache_centric>(plain, instances, options.blocks)
+                     / core_rate<route_kvcache_centric>(trace, instances, options.blocks));
+  if (options.json)
+    std::printf("%s\n", boost::json::serialize(boost::json::object{{"blocks", memory.blocks},
+                                                                   {"bytes_per_block", memory.block_bytes},
+                                                                   {"bytes_per_further_replica", memory.replica_bytes},
+                                                                   {"prefill", instances},
+                                                                   {"decode", instances},
+                                                                   {"shared_first_block_costs", median(ratios)}})
+                          .c_str());
+  else
+    std::printf("index of %llu blocks: %.1f bytes a block with one replica, %.1f for each further one\n"
+                "a first block that all requests share: a decision takes %.2f times as long (%u + %u instances)\n",
+                static_cast<unsigned long long>(memory.blocks), memory.block_bytes, memory.replica_bytes, median(ratios),
+                instances, instances);
+  return exit_success;
 }
 
 int run_bench_route(const route_bench_options& options) {
@@ -182,6 +204,10 @@ int run_bench_route(const route_bench_options& options) {
     source.draw = "conversation:1";
   auto trace = load_requests(source);
   init_message_types();
+  if (options.open)
+    return run_open(trace, options);
+  if (options.index)
+    return run_index(trace, options);
   auto rows = boost::json::array{};
   auto table = text_table{{"POLICY", "INSTANCES", "CORE/S", "ACTORS/S", "US", "LOOKUPS/S", "LIMIT/S", "CORE/LIMIT"}};
   for (const auto& policy : options.policies)
@@ -227,8 +253,17 @@ void add_bench_route(CLI::App& bench, action& chosen) {
     ->capture_default_str();
   sub->add_option("--blocks", options->blocks, "in the index beside those of the requests")->capture_default_str();
   sub->add_option("--runs", options->runs, "medians are taken over so many")->check(CLI::Range(1u, 100u))->capture_default_str();
+  auto* open = sub->add_flag("--open", options->open, "latencies while requests come at a rate of their own, beside the peak");
+  sub->add_option("--load", options->load, "of --open: share of the peak")->check(CLI::Range(0.01, 0.95))->needs(open)->capture_default_str();
+  sub->add_option("--events", options->events, "of --open: index events a second beside those of the requests")
+    ->check(CLI::Range(1.0, 1e7))
+    ->needs(open)
+    ->capture_default_str();
+  sub->add_flag("--index", options->index, "memory of the index, and the cost of a first block that all requests share")->excludes(open);
   sub->add_flag("--json", options->json, "the figures as JSON");
-  sub->footer("Example:\n  perigee bench route --trace conversation_trace.jsonl --instances 8,64 --blocks 1000000");
+  sub->footer("Examples:\n  perigee bench route --trace conversation_trace.jsonl --instances 8,64 --blocks 1000000\n"
+              "  perigee bench route --open --policy perigee --instances 512,4096 --blocks 10000000\n"
+              "  perigee bench route --index");
   sub->callback([&chosen, options] { chosen = [options] { return run_bench_route(*options); }; });
 }
 

@@ -5,6 +5,7 @@
 #include "transport/base/spread_key.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace perigee::cli {
 
@@ -18,7 +19,7 @@ constexpr uint64_t batch_max = 512; // as a shard's
 
 route_load::route_load(std::span<const sim::trace_request> trace, uint32_t prefills, uint32_t decodes, uint64_t term)
   : trace_(trace), prefills_(prefills), term_(term), computing_max_(std::max(1u, prefills / 2)),
-    decoding_max_(size_t{decodes} * 4), events_sent_(prefills) {
+    decoding_max_(size_t{decodes} * 4), events_sent_(prefills), filled_(prefills), evicted_(prefills) {
   members_.push_back({role::session, 0, 0, incarnation});
   for (uint32_t i = 0; i < prefills; ++i)
     members_.push_back({role::prefill, i, 2 + i, incarnation});
@@ -48,7 +49,22 @@ index_events route_load::next_filling(uint64_t& made, uint64_t blocks) {
   auto shard = static_cast<uint32_t>(made / batch_max % prefills_);
   auto result = index_events{{role::shard, shard, 2 + shard, incarnation}, term_, 1, events_sent_[shard], {}};
   for (; result.events.size() < batch_max && made < blocks; ++made)
-    result.events.push_back({{spread_key(made, 3), spread_key(made, 4)}, true});
+    result.events.push_back({filler(shard, filled_[shard]++), true});
+  events_sent_[shard] += result.events.size();
+  return result;
+}
+
+block_key route_load::filler(uint32_t shard, uint64_t number) {
+  return {spread_key(number, 2 * shard + 3), spread_key(number, 2 * shard + 4)};
+}
+
+index_events route_load::churn(uint32_t blocks) {
+  auto shard = std::exchange(churning_, (churning_ + 1) % prefills_);
+  auto result = index_events{{role::shard, shard, 2 + shard, incarnation}, term_, 1, events_sent_[shard], {}};
+  for (uint32_t i = 0; i < blocks; ++i) {
+    result.events.push_back({filler(shard, filled_[shard]++), true});
+    result.events.push_back({filler(shard, evicted_[shard]++), false});
+  }
   events_sent_[shard] += result.events.size();
   return result;
 }

@@ -48,8 +48,16 @@ public:
     return true;
   }
 
+  /// What follows a placement, in a closed loop with the next request.
   template <class Send>
   void on(placed where, Send send) {
+    after(std::move(where), send);
+    submit_next(send);
+  }
+
+  /// Without the next request.
+  template <class Send>
+  void after(placed where, Send send) {
     send(placed_ack{session(), where.id, where.revision});
     computing_.push_back(std::move(where));
     if (computing_.size() > computing_max_) {
@@ -66,8 +74,10 @@ public:
       decoding_.pop_front();
     }
     ++placements_;
-    submit_next(send);
   }
+
+  /// Events of the next shard in turn: it stored so many of the blocks that no request has, and evicted as many old ones.
+  index_events churn(uint32_t blocks);
 
   /// Answers so far.
   uint64_t placements() const {
@@ -84,6 +94,7 @@ public:
 private:
   report first_report(const address& who);
   index_events next_filling(uint64_t& made, uint64_t blocks);
+  static block_key filler(uint32_t shard, uint64_t number);
   submit request(uint64_t number) const;
   report computed(const placed& what);
   report decoded(const placed& what);
@@ -98,6 +109,9 @@ private:
   std::vector<address> members_; // the session first
   std::vector<std::vector<block_key>> keys_; // by request
   std::vector<uint64_t> events_sent_;        // by shard
+  std::vector<uint64_t> filled_;             // by shard: blocks that no request has, ever stored
+  std::vector<uint64_t> evicted_;            // by shard: of those
+  uint32_t churning_ = 0;                    // shard in turn
   std::map<address, uint64_t> reports_sent_;
   std::deque<placed> computing_;
   std::deque<placed> decoding_;

@@ -144,11 +144,15 @@ TEST_CASE("books: whatever happens in whatever order, all reservations come back
       CHECK(f.prefill().queued_ns + now >= f.prefill().free_at_ns);
     }
     f.ledger.member_down(d, now);
-    for (auto number : std::set<uint64_t>{f.prefill().open})
-      if (auto* entry = f.ledger.placement_of({{7, number}, 0}); entry->prefill_open) {
-        f.ledger.close_prefill(*entry, now);
-        f.ledger.drop_if_closed(number);
-      }
+    auto left = std::vector<placement*>{};
+    for (const auto& [number, entry] : f.ledger.placements())
+      left.push_back(f.ledger.placement_of(entry.id));
+    CHECK_EQ(f.prefill().open, left.size());
+    for (auto* entry : left) {
+      f.ledger.close_prefill(*entry, now);
+      f.ledger.drop_if_closed(entry->number);
+    }
+    CHECK_EQ(f.prefill().open, 0);
     CHECK(f.ledger.placements().empty());
     CHECK_EQ(f.prefill().queued, 0);
     CHECK_EQ(f.prefill().queued_ns, 0);

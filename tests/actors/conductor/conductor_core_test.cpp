@@ -49,11 +49,11 @@ TEST_CASE("conductor_core: reservations end exactly once, by report, cancel or d
   auto first = f.submit(1, 500);
   auto second = f.submit(2, 700);
   const auto* decode = f.core.ledger().find(role::decode, 0);
-  CHECK_EQ(decode->open.size(), 2);
+  CHECK_EQ(decode->open, 2);
   f.send_report(p, 10'000, {{first, 0, 0}});
   f.send_report(d, 10'000, {{first, 600, 0}});
   f.send_report(d, 10'000, {{first, 600, 0}}); // Repeated: changes nothing.
-  CHECK_EQ(decode->open.size(), 1);
+  CHECK_EQ(decode->open, 1);
   f.core.on(f.now, withdraw{f.session, second, ec::cancelled});
   CHECK_EQ(f.sent<cancel>().size(), 2);
   f.core.on(f.now, cancelled{d, second});

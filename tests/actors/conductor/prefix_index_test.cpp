@@ -2,6 +2,7 @@
 #include "actors/conductor/prefix_index.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -124,4 +125,24 @@ TEST_CASE("prefix_index: only changes count as such") {
   CHECK_EQ(index.version(), version);
   index.evict(key(1), 2);
   CHECK(index.version() > version);
+}
+
+TEST_CASE("prefix_index: a block takes at most 64 bytes, and each further replica at most 8") {
+  for (auto blocks : {50'000u, 100'000u, 150'000u}) {
+    CAPTURE(blocks);
+    auto index = prefix_index{};
+    auto empty = index.bytes();
+    for (auto i = uint64_t{0}; i < blocks; ++i)
+      index.store(key(i), static_cast<uint32_t>(i % 64));
+    auto one = index.bytes();
+    CHECK(one - empty <= 64 * uint64_t{blocks});
+    auto further = std::vector<std::pair<uint64_t, uint32_t>>{}; // 1 to 8 replicas, all numbers equally often
+    for (auto i = uint64_t{0}; i < blocks; ++i)
+      for (auto more = 1u; more <= i / 64 % 8; ++more)
+        further.emplace_back(i, static_cast<uint32_t>((i + more * 7) % 64));
+    std::shuffle(further.begin(), further.end(), std::mt19937_64{1});
+    for (auto [block, shard] : further)
+      index.store(key(block), shard);
+    CHECK(index.bytes() - one <= 8 * further.size());
+  }
 }

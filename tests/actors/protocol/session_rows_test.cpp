@@ -99,7 +99,7 @@ PROTOCOL_ROW("placed_ack") {
   conductor.up(other_decode);
   auto id = conductor.place(1);
   const auto* entry = conductor.core.ledger().find(role::decode, 0);
-  auto first = entry->open.empty() ? other_decode : the_decode;
+  auto first = entry->open == 0 ? other_decode : the_decode;
   CHECK_EQ(conductor.only<placed>(the_session).decode, first);
   conductor.tell(redirect{the_prefill, id, 0});
   conductor.tell(placed_ack{the_session, id, 0}); // Of the place before.

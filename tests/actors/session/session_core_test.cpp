@@ -124,7 +124,7 @@ TEST_CASE("session_core: a client that leaves ends its request at once, in every
     CHECK_EQ(it.count<withdraw>(), 2);
     CHECK_EQ(it.count<prefill_job>(), 0);
     CHECK(it.tokens(id, 0, {1}).finished);
-    CHECK(it.take_events<client_text>().empty());
+    CHECK(it.take_events<client_texts>().empty());
     it.tell(withdrawn{the_conductor, id});
     CHECK(it.core.idle());
     it.tick_after(10'000 * ms);

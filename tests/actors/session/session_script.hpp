@@ -114,11 +114,12 @@ struct session_script : core_script<session_core> {
   std::string text(uint32_t choice = 0) {
     auto result = std::string{};
     auto others = std::vector<session_core::event>{};
-    for (auto& item : take_events<client_text>())
-      if (item.choice == choice)
-        result += item.text;
-      else
-        others.push_back(std::move(item));
+    for (auto& texts : take_events<client_texts>())
+      for (auto& item : texts.items)
+        if (item.choice == choice)
+          result += item.text;
+        else
+          others.push_back(client_texts{{std::move(item)}});
     core.events.insert(core.events.end(), others.begin(), others.end());
     return result;
   }
