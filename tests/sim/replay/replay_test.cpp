@@ -75,6 +75,7 @@ TEST_CASE("replay: conditional: the second turn is computed at decode, between s
   auto options = small_cluster();
   options.cluster.prefills = options.cluster.decodes = 1;
   options.cluster.at_decode = conditional{};
+  options.cluster.slo_tbt_ns = 500'000'000; // Room for a step with a chunk.
   options.cluster.mixed_chunk_tokens = 512;
   auto result = run_replay(trace, options);
   CHECK(result.problems == std::vector<std::string>{});
