@@ -37,6 +37,7 @@ void books::member_down(const address& who, uint64_t now_ns) {
       close_prefill(entry, now_ns);
     if (entry.decode == who && entry.decode_open)
       close_decode(entry);
+    std::erase(entry.stages, who);
     drop_if_closed(number);
   }
   members_.erase({who.kind, who.index});
@@ -68,21 +69,24 @@ placement& books::open(placement entry, uint64_t now_ns) {
   auto& kept = placements_[number] = std::move(entry);
   if (kept.cancel_at_ns)
     cancels_.insert({*kept.cancel_at_ns, number});
-  if (auto* at = kept.prefill_open ? find(kept.prefill) : nullptr) {
-    at->open.insert(number);
-    at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
-    if (!kept.computed) {
-      kept.ends_at_ns = at->queued == 0 ? now_ns + kept.prefill_ns : 0;
-      ++at->queued;
-      at->queued_ns += kept.prefill_ns;
-      at->queued_tokens += kept.uncached_tokens;
-      at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+  if (auto* first = kept.prefill_open ? find(kept.prefill) : nullptr) {
+    kept.ends_at_ns = !kept.computed && first->queued == 0 ? now_ns + kept.prefill_ns : 0;
+    for (auto* at : computing(kept)) {
+      at->open.insert(number);
+      at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
+      if (!kept.computed) {
+        ++at->queued;
+        at->queued_ns += kept.prefill_ns;
+        at->queued_tokens += kept.uncached_tokens;
+        at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+      }
+      mark_changed(at->who);
     }
     for (const auto& key : kept.keys)
       pending_.store(key, kept.prefill.index);
-    mark_changed(kept.prefill);
   } else {
     kept.prefill_open = false;
+    kept.stages.clear();
   }
   if (auto* at = kept.decode_open ? find(kept.decode) : nullptr)
     add_decode(kept, *at);
@@ -122,17 +126,27 @@ std::vector<placement*> books::placements_of(const address& session) {
   return found;
 }
 
-void books::leave_queue(placement& entry, uint64_t now_ns) {
-  auto* at = find(entry.prefill);
-  if (!at)
-    return;
-  assert(at->queued > 0);
-  --at->queued;
-  at->queued_ns -= entry.prefill_ns;
-  at->queued_tokens -= entry.uncached_tokens;
-  at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
-  // It cannot take less than nothing, nor more than all of what is left from its start.
-  at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+/// Those of the instances that compute its prompt that live: its own and the stages.
+std::vector<books::member*> books::computing(const placement& entry) {
+  auto found = std::vector<member*>{};
+  if (auto* at = find(entry.prefill))
+    found.push_back(at);
+  for (const auto& who : entry.stages)
+    if (auto* at = find(who))
+      found.push_back(at);
+  return found;
+}
+
+void books::leave_queue(const placement& entry, uint64_t now_ns) {
+  for (auto* at : computing(entry)) {
+    assert(at->queued > 0);
+    --at->queued;
+    at->queued_ns -= entry.prefill_ns;
+    at->queued_tokens -= entry.uncached_tokens;
+    at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
+    // It cannot take less than nothing, nor more than all of what is left from its start.
+    at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+  }
 }
 
 /// The median by stochastic approximation: as many small steps up as down.
@@ -151,10 +165,10 @@ void books::computed(placement& entry, uint64_t now_ns) {
     return;
   leave_queue(entry, now_ns);
   entry.computed = true;
-  if (auto* at = find(entry.prefill)) {
+  for (auto* at : computing(entry)) {
     // What is left started when this ended: the instance works on one prompt at a time.
     at->free_at_ns = now_ns - std::min(now_ns, news_age_ns_) + at->queued_ns;
-    mark_changed(entry.prefill);
+    mark_changed(at->who);
   }
   learn_age(entry, now_ns);
   if (auto* at = entry.decode_open ? find(entry.decode) : nullptr) {
@@ -167,14 +181,14 @@ void books::computed(placement& entry, uint64_t now_ns) {
 void books::release_prefill(placement& entry, uint64_t now_ns) {
   for (const auto& key : entry.keys)
     pending_.evict(key, entry.prefill.index);
-  auto* at = find(entry.prefill);
-  if (!at)
-    return;
   if (!entry.computed)
     leave_queue(entry, now_ns);
-  at->open.erase(entry.number);
-  at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
-  mark_changed(entry.prefill);
+  for (auto* at : computing(entry)) {
+    at->open.erase(entry.number);
+    at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
+    mark_changed(at->who);
+  }
+  entry.stages.clear();
 }
 
 void books::release_decode(placement& entry) {

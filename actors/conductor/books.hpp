@@ -18,12 +18,13 @@ struct placement {
   ticket id;
   address session;
   address prefill;
+  std::vector<address> stages; ///< prefill instances that compute it with `prefill`: open there as long as there
   address decode;
   uint32_t revision = 0;
   bool prefill_open = false;   ///< the prefill instance has not reported its end
   bool decode_open = false;
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
-  uint64_t prefill_ns = 0;     ///< reserved at `prefill`
+  uint64_t prefill_ns = 0;     ///< reserved at `prefill` and at each of `stages`
   uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
@@ -117,7 +118,8 @@ public:
   std::vector<const member*> take_changes();
 
 private:
-  void leave_queue(placement& entry, uint64_t now_ns);
+  std::vector<member*> computing(const placement& entry);
+  void leave_queue(const placement& entry, uint64_t now_ns);
   void learn_age(const placement& entry, uint64_t now_ns);
   void add_decode(placement& entry, member& at);
   void release_prefill(placement& entry, uint64_t now_ns);
