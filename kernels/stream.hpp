@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/kv_layout.hpp"
+#include "kernels/layer_split.hpp"
 #include "transport/base/block_key.hpp"
 #include "transport/base/status.hpp"
 
@@ -44,12 +45,15 @@ struct sample_request {
 };
 
 /// Computes K and V of `tokens` at positions `start`.. into the slots of `blocks`, reading positions [0, start) there.
+/// Only `layers` run, where that is not all: what the layers before them made of the tokens is read from the blocks, at
+/// `activations_at`, one token after the other, and what the last of them makes of the tokens is written there.
 struct prefill_work {
   uint64_t id = 0;
   std::vector<token_id> tokens;
   uint32_t start = 0;
   std::vector<uint32_t> blocks;        ///< slots that cover positions [0, start + tokens)
   std::vector<sample_request> samples; ///< empty, or one per choice: sampled from the last token's logits
+  layer_span layers = {};
 };
 
 /// One sequence of a decode step: `token` stands at `position`, its K and V are written there, the next token is
@@ -83,7 +87,8 @@ struct work_result {
 class stream_events {
 public:
   virtual ~stream_events() = default;
-  /// Prefill only: K and V of the work's tokens in `layer` are in the pool. In order, before `work_done`.
+  /// Prefill only: K and V of the work's tokens in `layer`, and in its layers before it, are in the pool. In order,
+  /// before `work_done`; a stream may tell of several layers at once, by the last of them.
   virtual void layer_done(uint64_t id, uint32_t layer) = 0;
   /// Exactly once per submitted item, in order of submission.
   virtual void work_done(work_result result) = 0;
@@ -102,6 +107,11 @@ public:
   /// The working pool: `slots()` blocks laid out as `layout()` says. Owned by the stream.
   virtual std::span<std::byte> pool() = 0;
   virtual uint32_t slots() const = 0;
+  /// Bytes of the activations of one block's tokens between two layers; 0: it runs all layers of a model or none, and answers
+  /// `unsupported` to a part.
+  virtual uint64_t activation_bytes_block() const {
+    return 0;
+  }
   /// Tells that the caller wrote these slots through `pool()`; items submitted afterwards see it. Must be called before
   /// them where the device has memory of its own and `pool()` is a copy (kernels/cuda/cuda_stream.hpp); a stream that
   /// computes in `pool()` itself has nothing to do.

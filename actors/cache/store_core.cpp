@@ -84,6 +84,8 @@ void store_core::start(store_owner owner, const fetch& ask, uint64_t now) {
   added.keys = ask.keys;
   added.slots = ask.slots;
   added.plan = ask.plan;
+  added.part_offset = ask.offset;
+  added.part_bytes = ask.bytes;
   added.deadline = now + (ask.deadline_ns == 0 ? settings_.transfer_ns : ask.deadline_ns);
   add(std::move(added), now);
 }
@@ -138,6 +140,8 @@ void store_core::next_segment(uint64_t number, uint64_t now) {
     added.state = op_state::leasing;
     added.keys = part(it.keys, it.done, count);
     added.slots = part(it.slots, it.done, count);
+    added.offset = it.part_offset;
+    added.bytes = it.part_bytes;
     added.deadline = never; // the job's
     if (live(segment.shard) && open_op(number, std::move(added), now))
       return;
@@ -332,9 +336,10 @@ void store_core::send_move(uint64_t op, move_blocks work, const std::vector<uint
   work.id = op;
   work.peer = it.shard;
   work.local = settings_.pool_region;
+  auto block = settings_.block_bytes;
+  auto bytes = it.bytes == 0 ? block : it.bytes;
   for (size_t i = 0; i < there.size(); ++i)
-    work.pieces.push_back(
-      {it.slots[i] * settings_.block_bytes, there[i] * settings_.block_bytes, settings_.block_bytes});
+    work.pieces.push_back({it.slots[i] * block + it.offset, there[i] * block + it.offset, bytes});
   output_.push_back({std::move(work)});
 }
 

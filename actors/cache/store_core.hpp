@@ -105,6 +105,8 @@ private:
     uint64_t job = 0; ///< 0 once nobody waits for it
     std::vector<block_key> keys;
     std::vector<uint32_t> slots; ///< ours, one per key
+    uint64_t offset = 0;         ///< of the part of each block that is moved
+    uint64_t bytes = 0;          ///< of that part; 0: all of it
     uint32_t blocks = 0;         ///< being read or written
     bool fence = false;          ///< releasing: a write of ours may still land
     uint64_t next_send = 0;
@@ -122,6 +124,8 @@ private:
     std::vector<uint32_t> slots;
     std::vector<prefix_segment> plan; ///< of a fetch
     std::optional<uint32_t> shard;    ///< of a publish: preferred to the local one
+    uint64_t part_offset = 0;         ///< of a fetch, as in `fetch`
+    uint64_t part_bytes = 0;
     size_t segment = 0;
     uint32_t done = 0; ///< blocks fetched, or stored
     uint64_t bytes = 0;

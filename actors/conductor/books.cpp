@@ -47,6 +47,7 @@ void books::member_down(const address& who, uint64_t now_ns) {
       close_prefill(entry, now_ns);
     if (entry.decode == who && entry.decode_open)
       close_decode(entry);
+    std::erase(entry.stages, who);
     drop_if_closed(entry.number);
   }
   std::erase(changed_, gone);
@@ -78,21 +79,24 @@ placement& books::open(placement entry, uint64_t now_ns) {
   by_request_[kept.id.request].push_back(&kept);
   if (kept.cancel_at_ns)
     cancels_.insert({*kept.cancel_at_ns, number});
-  if (auto* at = kept.prefill_open ? find(kept.prefill) : nullptr) {
-    ++at->open;
-    at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
-    if (!kept.computed) {
-      kept.ends_at_ns = at->queued == 0 ? now_ns + kept.prefill_ns : 0;
-      ++at->queued;
-      at->queued_ns += kept.prefill_ns;
-      at->queued_tokens += kept.uncached_tokens;
-      at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+  if (auto* first = kept.prefill_open ? find(kept.prefill) : nullptr) {
+    kept.ends_at_ns = !kept.computed && first->queued == 0 ? now_ns + kept.prefill_ns : 0;
+    for (auto* at : computing(kept)) {
+      ++at->open;
+      at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
+      if (!kept.computed) {
+        ++at->queued;
+        at->queued_ns += kept.prefill_ns;
+        at->queued_tokens += kept.uncached_tokens;
+        at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+      }
+      mark_changed(*at);
     }
     for (const auto& key : kept.keys)
       pending_.store(key, kept.prefill.index);
-    mark_changed(*at);
   } else {
     kept.prefill_open = false;
+    kept.stages.clear();
   }
   if (auto* at = kept.decode_open ? find(kept.decode) : nullptr)
     add_decode(kept, *at);
@@ -139,16 +143,27 @@ std::vector<placement*> books::placements_of(const address& session) {
   return found;
 }
 
-books::member* books::leave_queue(const placement& entry) {
-  auto* at = find(entry.prefill);
-  if (!at)
-    return nullptr;
-  assert(at->queued > 0);
-  --at->queued;
-  at->queued_ns -= entry.prefill_ns;
-  at->queued_tokens -= entry.uncached_tokens;
-  mark_changed(entry.prefill);
-  return at;
+/// Those of the instances that compute its prompt that live: its own and the stages.
+books::workers books::computing(const placement& entry) {
+  auto found = workers{};
+  if (auto* at = find(entry.prefill))
+    found.push_back(at);
+  for (const auto& who : entry.stages)
+    if (auto* at = find(who))
+      found.push_back(at);
+  return found;
+}
+
+books::workers books::leave_queue(const placement& entry) {
+  auto all = computing(entry);
+  for (auto* at : all) {
+    assert(at->queued > 0);
+    --at->queued;
+    at->queued_ns -= entry.prefill_ns;
+    at->queued_tokens -= entry.uncached_tokens;
+    mark_changed(*at);
+  }
+  return all;
 }
 
 /// Its prompt is computed: it is one of those that decode now, or will as soon as its KV is there.
@@ -177,7 +192,7 @@ void books::computed(placement& entry, uint64_t now_ns) {
   if (entry.computed || !entry.prefill_open)
     return;
   // What is left started when this ended: the instance works on one prompt at a time.
-  if (auto* at = leave_queue(entry))
+  for (auto* at : leave_queue(entry))
     at->free_at_ns = now_ns - std::min(now_ns, news_age_ns_) + at->queued_ns;
   learn_age(entry, now_ns);
   pass_prefill(entry);
@@ -188,7 +203,7 @@ void books::finished(placement& entry, uint64_t now_ns) {
     return;
   // Nobody says when that was, so the prediction stands: the time that it took has passed. But what is left takes no longer
   // than all of it from now.
-  if (auto* at = leave_queue(entry))
+  for (auto* at : leave_queue(entry))
     at->free_at_ns = std::min(at->free_at_ns, now_ns + at->queued_ns);
   pass_prefill(entry);
 }
@@ -196,18 +211,18 @@ void books::finished(placement& entry, uint64_t now_ns) {
 void books::release_prefill(placement& entry, uint64_t now_ns) {
   for (const auto& key : entry.keys)
     pending_.evict(key, entry.prefill.index);
-  auto* at = find(entry.prefill);
-  if (!at)
-    return;
-  if (!entry.computed) {
-    leave_queue(entry);
-    at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
-    // It cannot take less than nothing, nor more than all of what is left from its start.
-    at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+  if (!entry.computed)
+    for (auto* at : leave_queue(entry)) {
+      at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
+      // It cannot take less than nothing, nor more than all of what is left from its start.
+      at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
+    }
+  for (auto* at : computing(entry)) {
+    --at->open;
+    at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
+    mark_changed(*at);
   }
-  --at->open;
-  at->tokens -= entry.is_local() ? 0 : entry.prompt_tokens;
-  mark_changed(entry.prefill);
+  entry.stages.clear();
 }
 
 void books::release_decode(placement& entry) {

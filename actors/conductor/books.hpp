@@ -22,13 +22,14 @@ struct placement {
   ticket id;
   address session;
   address prefill;
+  std::vector<address> stages; ///< prefill instances that compute it with `prefill`: open there as long as there
   address decode;
   uint32_t revision = 0;
   bool prefill_open = false;   ///< the prefill instance has not reported its end
   bool decode_open = false;
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
   bool counts_at_decode = false; ///< among what is open at `decode`; not where it counts as a prompt there already
-  uint64_t prefill_ns = 0;     ///< reserved at `prefill`
+  uint64_t prefill_ns = 0;     ///< reserved at `prefill` and at each of `stages`
   uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
@@ -139,7 +140,11 @@ private:
       changed_.push_back(&at);
     at.changed = true;
   }
-  member* leave_queue(const placement& entry);
+  /// Nearly always one: its prefill instance.
+  using workers = boost::container::small_vector<member*, 8>;
+
+  workers computing(const placement& entry);
+  workers leave_queue(const placement& entry);
   void pass_prefill(placement& entry);
   void learn_age(const placement& entry, uint64_t now_ns);
   void add_decode(placement& entry, member& at);

@@ -9,6 +9,7 @@
 #include "actors/core/timing.hpp"
 #include "actors/policy/admission.hpp"
 #include "actors/policy/coupling.hpp"
+#include "actors/policy/pipelining.hpp"
 
 #include <deque>
 #include <map>
@@ -38,6 +39,7 @@ struct conductor_options {
   coupling coupled = coupling::none;
   std::optional<conditional> at_decode; ///< which prompts decode instances compute beside prefill instances
   uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
+  std::optional<pipelining> groups;     ///< which prompts several prefill instances compute together
   /// The policy decides which of the two instances on a device is used. Otherwise those that are spare are not.
   bool changes_roles = false;
 };
@@ -161,6 +163,10 @@ private:
   }
   std::optional<refusal> judge(uint64_t now_ns, const entry& waiting, const route_decision& decision);
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
+  uint64_t reused_tokens(const entry& waiting, const route_decision& decision) const;
+  uint64_t group_ns(uint64_t tokens, uint64_t reused, uint64_t stages) const;
+  std::vector<const books::member*> stages_for(uint64_t tokens, uint32_t but) const;
+  void form_group(uint64_t now_ns, const entry& waiting, route_decision& decision) const;
   std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);
   void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);
   std::vector<instance_load> loads_of(const books::member& at) const;

@@ -207,6 +207,10 @@ void conductor_core::take(uint64_t now_ns, const route_decision& answer, const s
     return;
   }
   auto places = decision.what == verdict::place && !gone;
+  if (places && options_.groups && prefill->who.kind == role::prefill) {
+    form_group(now_ns, waiting, decision);
+    decisions_.back().decision = decision;
+  }
   if (places || (is_first_hold && decision.chosen.ttft_ns > 0))
     if (auto no = judge(now_ns, waiting, decision)) {
       decisions_.back().decision.what = verdict::reject;
@@ -287,14 +291,19 @@ void conductor_core::reserve_sending(uint64_t now_ns, const address& prefill,
   }
 }
 
+/// Of the prompt, where the decision says.
+uint64_t conductor_core::reused_tokens(const entry& waiting, const route_decision& decision) const {
+  auto own_blocks = decision.at_decode ? 0 : match_.own(decision.chosen.prefill);
+  auto reused = (own_blocks + decision.chosen.fetch_blocks) * uint64_t{options_.block_tokens};
+  return std::min<uint64_t>(reused, waiting.request.prompt_tokens - 1);
+}
+
 void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision& decision) {
   auto was_held = waiting.turn_ns > 0;
   leave_queue(waiting);
   const auto& request = waiting.request;
   const auto& chosen = decision.chosen;
-  auto own_blocks = decision.at_decode ? 0 : match_.own(chosen.prefill);
-  auto reused = (own_blocks + chosen.fetch_blocks) * uint64_t{options_.block_tokens};
-  reused = std::min<uint64_t>(reused, request.prompt_tokens - 1);
+  auto reused = reused_tokens(waiting, decision);
   auto fresh = placement{};
   fresh.number = waiting.number;
   fresh.id = request.id;
@@ -307,7 +316,10 @@ void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision
   fresh.choices = request.choices;
   fresh.decode_tokens = request.prompt_tokens + output_to_reserve(request);
   fresh.uncached_tokens = request.prompt_tokens - reused;
-  fresh.prefill_ns = prompt_ns(computes, request.prompt_tokens, reused);
+  fresh.prefill_ns = decision.stages.empty() ? prompt_ns(computes, request.prompt_tokens, reused)
+                                             : group_ns(request.prompt_tokens, reused, decision.stages.size() + 1);
+  for (auto index : decision.stages)
+    fresh.stages.push_back(books_.find(role::prefill, index)->who);
   auto local = std::optional{chosen.prefill};
   if (decision.at_decode)
     local.reset();
@@ -315,8 +327,9 @@ void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision
   if (!decision.at_decode) // They will be there; what a decode instance computes goes back to where the prefix is.
     fresh.keys = std::move(waiting.request.keys);
   reserve_sending(now_ns, fresh.prefill, segments);
-  waiting.answer = {options_.self,  options_.self.incarnation, request.id,   0,
-                    waiting.number, fresh.prefill,             fresh.decode, std::move(segments)};
+  auto group = pipeline{fresh.stages, options_.groups ? options_.groups->chunk_tokens : 0};
+  waiting.answer = {options_.self, options_.self.incarnation, request.id,          0,               waiting.number,
+                    fresh.prefill, fresh.decode,              std::move(segments), std::move(group)};
   waiting.at = stage::placed;
   answer_placed(now_ns, waiting);
   books_.open(std::move(fresh), now_ns);

@@ -4,6 +4,7 @@
 #include "actors/core/client_messages.hpp"
 #include "actors/core/error.hpp"
 #include "actors/core/ids.hpp"
+#include "actors/core/pipeline_messages.hpp"
 #include "actors/core/store_messages.hpp"
 
 #include <algorithm>
@@ -50,6 +51,7 @@ struct prefill_job {
   std::vector<prefix_segment> prefix;
   uint64_t deadline_ns = 0; ///< from now
   std::vector<block_key> keys; ///< of the blocks of `tokens`, as in `submit`
+  pipeline group = {};
 };
 
 /// The prefill instance has the job.
@@ -79,6 +81,7 @@ struct reserve {
   block_key root;
   generation gen;
   uint64_t deadline_ns = 0;
+  std::vector<address> stages = {}; ///< who writes into the slots beside `from`
 };
 
 /// `slots` for the job's tokens, in order. Each write into them ends in `immediate`.
@@ -116,7 +119,7 @@ struct joined {
 
 /// The attempt ends without hand-over, and all writes of it have completed. Initiator: prefill; repeated until
 /// `quiesced_ack`. Not `clean`: a write ended in an error after which it may still land, so the decode instance fences the
-/// sender's node before it reuses the slots.
+/// nodes of all writers before it reuses the slots.
 struct quiesced {
   address from;
   ticket id;
@@ -206,7 +209,8 @@ bool inspect(Inspector& f, prefill_job& x) {
                             f.field("revision", x.revision), f.field("placement", x.placement),
                             f.field("decode", x.decode), f.field("tokens", x.tokens), f.field("root", x.root),
                             f.field("gen", x.gen), f.field("prefix", x.prefix),
-                            f.field("deadline_ns", x.deadline_ns), f.field("keys", x.keys));
+                            f.field("deadline_ns", x.deadline_ns), f.field("keys", x.keys),
+                            f.field("group", x.group));
 }
 
 template <class Inspector>
@@ -224,7 +228,8 @@ bool inspect(Inspector& f, reserve& x) {
   return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("term", x.term),
                             f.field("revision", x.revision), f.field("placement", x.placement),
                             f.field("session", x.session), f.field("tokens", x.tokens), f.field("root", x.root),
-                            f.field("gen", x.gen), f.field("deadline_ns", x.deadline_ns));
+                            f.field("gen", x.gen), f.field("deadline_ns", x.deadline_ns),
+                            f.field("stages", x.stages));
 }
 
 template <class Inspector>

@@ -60,9 +60,14 @@ bool inspect(Inspector& f, sample_request& x) {
 }
 
 template <class Inspector>
+bool inspect(Inspector& f, layer_span& x) {
+  return f.object(x).fields(f.field("first", x.first), f.field("end", x.end));
+}
+
+template <class Inspector>
 bool inspect(Inspector& f, prefill_work& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("tokens", x.tokens), f.field("start", x.start),
-                            f.field("blocks", x.blocks), f.field("samples", x.samples));
+                            f.field("blocks", x.blocks), f.field("samples", x.samples), f.field("layers", x.layers));
 }
 
 template <class Inspector>

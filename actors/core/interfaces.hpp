@@ -6,6 +6,7 @@
 #include "actors/core/handover_messages.hpp"
 #include "actors/core/membership.hpp"
 #include "actors/core/node_messages.hpp"
+#include "actors/core/pipeline_messages.hpp"
 #include "actors/core/routing_messages.hpp"
 #include "actors/core/status_messages.hpp"
 #include "actors/core/store_messages.hpp"
@@ -112,6 +113,14 @@ CAF_ADD_TYPE_ID(perigee, (perigee::node_hello))
 
 CAF_ADD_TYPE_ID(perigee, (perigee::client_texts))
 
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_job))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_ready))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_go))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_progress))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_release))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_left))
+CAF_ADD_TYPE_ID(perigee, (perigee::stage_left_ack))
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {
@@ -174,6 +183,11 @@ using prefill_actor = peer_listener::extend<
   caf::result<void>(joined), caf::result<void>(quiesced_ack), caf::result<void>(token_acks),
   caf::result<void>(fetched), caf::result<void>(published), caf::result<void>(moved), caf::result<void>(layer_done),
   caf::result<void>(work_done),
+  // Between the instances that share the layers of a long prompt.
+  caf::result<void>(stage_job), caf::result<void>(stage_ready), caf::result<void>(stage_go),
+  caf::result<void>(stage_progress), caf::result<void>(stage_release), caf::result<void>(stage_left),
+  caf::result<void>(stage_left_ack), caf::result<void>(cancelled), caf::result<void>(arrived),
+  caf::result<void>(node_fenced),
   // How many attempts it holds.
   caf::result<uint64_t>(atom::get_status)>;
 
@@ -182,6 +196,8 @@ using decode_actor = peer_listener::extend<
   caf::result<void>(conductor_hello), caf::result<void>(report_ack), caf::result<void>(reserve),
   caf::result<void>(prefill_job), caf::result<void>(fetched),
   caf::result<void>(handed_over), caf::result<void>(quiesced), caf::result<void>(cancel),
+  // A stage of a group whose head is gone writes no more.
+  caf::result<void>(cancelled),
   caf::result<void>(token_acks), caf::result<void>(arrived), caf::result<void>(node_fenced),
   caf::result<void>(published), caf::result<void>(layer_done), caf::result<void>(work_done),
   // How many attempts it holds.

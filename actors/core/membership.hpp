@@ -69,6 +69,7 @@ struct report {
   uint32_t leases = 0;         ///< shards: blocks pinned by readers
   uint32_t twin = 0; ///< 1 + index of the decode (of a decode instance: prefill) instance on the same device; 0: none
   bool spare = false; ///< the device begins in the role of the twin
+  uint32_t stages_max = 1; ///< of the largest group that a prefill instance can be in
   std::vector<load_item> active;
   std::vector<load_item> ended; ///< since the last acknowledged report
   std::vector<prefill_sample> prefills;
@@ -127,7 +128,7 @@ bool inspect(Inspector& f, report& x) {
     f.field("token_capacity", x.token_capacity), f.field("slots_total", x.slots_total), f.field("slots_free", x.slots_free),
     f.field("slots_transfer", x.slots_transfer), f.field("running", x.running), f.field("waiting", x.waiting),
     f.field("queued_tokens", x.queued_tokens), f.field("leases", x.leases), f.field("twin", x.twin), f.field("spare", x.spare),
-    f.field("active", x.active),
+    f.field("stages_max", x.stages_max), f.field("active", x.active),
     f.field("ended", x.ended), f.field("prefills", x.prefills), f.field("steps", x.steps),
     f.field("transfers", x.transfers));
 }

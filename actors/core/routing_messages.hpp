@@ -3,6 +3,7 @@
 
 #include "actors/core/error.hpp"
 #include "actors/core/ids.hpp"
+#include "actors/core/pipeline_messages.hpp"
 #include "actors/core/store_messages.hpp"
 
 #include <string>
@@ -41,6 +42,7 @@ struct placed {
   address prefill;
   address decode;
   std::vector<prefix_segment> prefix; ///< where the blocks of the prefix are, first block first
+  pipeline group = {}; ///< who computes the prompt with `prefill`
 };
 
 struct placed_ack {
@@ -71,8 +73,8 @@ struct withdrawn {
   ticket id;
 };
 
-/// Undo an attempt and all lower ones of the request. Initiator: Conductor, to the prefill and the decode instance;
-/// repeated until `cancelled`.
+/// Undo an attempt and all lower ones of the request. Initiator: Conductor, to the prefill and the decode instance; when the
+/// head of a group is gone, whoever a stage of it may write to, to that stage. Repeated until `cancelled`.
 struct cancel {
   address from;
   uint64_t term = 0;
@@ -196,6 +198,7 @@ struct route_decision {
   ec reason = ec::none;
   uint64_t view = 0; ///< version of the policy's view of the instances: how many changes it had seen
   bool at_decode = false; ///< by the Conductor alone: `chosen.prefill` is a decode instance; it computes the prompt
+  std::vector<uint32_t> stages = {}; ///< by the Conductor alone: who runs the layers before those of `chosen.prefill`
 };
 
 template <class Inspector>
@@ -215,7 +218,8 @@ template <class Inspector>
 bool inspect(Inspector& f, placed& x) {
   return f.object(x).fields(f.field("from", x.from), f.field("term", x.term), f.field("id", x.id),
                             f.field("revision", x.revision), f.field("placement", x.placement),
-                            f.field("prefill", x.prefill), f.field("decode", x.decode), f.field("prefix", x.prefix));
+                            f.field("prefill", x.prefill), f.field("decode", x.decode), f.field("prefix", x.prefix),
+                            f.field("group", x.group));
 }
 
 template <class Inspector>
@@ -315,7 +319,7 @@ bool inspect(Inspector& f, route_decision& x) {
   return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("chosen", x.chosen),
                             f.field("decode", x.decode), f.field("best", x.best), f.field("sort_key", x.sort_key),
                             f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason),
-                            f.field("view", x.view), f.field("at_decode", x.at_decode));
+                            f.field("view", x.view), f.field("at_decode", x.at_decode), f.field("stages", x.stages));
 }
 
 } // namespace perigee

@@ -111,13 +111,16 @@ struct prefix_segment {
 };
 
 /// Reads blocks into the slots of the instance's pool: `keys[i]` into `slots[i]`, from the shards that `plan` names in
-/// order. Ends early at the first block that cannot be had. Always answered, within the deadline.
+/// order. Ends early at the first block that cannot be had. Always answered, within the deadline. `bytes` not 0: only that
+/// part of each block, from `offset` on.
 struct fetch {
   uint64_t id = 0;
   std::vector<block_key> keys;
   std::vector<uint32_t> slots;
   std::vector<prefix_segment> plan;
   uint64_t deadline_ns = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
 };
 
 /// The first `blocks` blocks are in their slots. No read into any of the slots goes on.
@@ -217,7 +220,8 @@ bool inspect(Inspector& f, prefix_segment& x) {
 template <class Inspector>
 bool inspect(Inspector& f, fetch& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("keys", x.keys), f.field("slots", x.slots),
-                            f.field("plan", x.plan), f.field("deadline_ns", x.deadline_ns));
+                            f.field("plan", x.plan), f.field("deadline_ns", x.deadline_ns),
+                            f.field("offset", x.offset), f.field("bytes", x.bytes));
 }
 
 template <class Inspector>

@@ -72,6 +72,7 @@ decode_actor::behavior_type decode_state::make_behavior() {
     [this](const handed_over& message) { handle(message); },
     [this](const quiesced& message) { handle(message); },
     [this](const cancel& message) { handle(message); },
+    [this](const cancelled& message) { handle(message); },
     [this](const arrived& message) { handle(message); },
     [this](const node_fenced& message) { handle(message); },
     [this](const fetched& message) { handle(message); },

@@ -28,7 +28,10 @@ struct decode_attempt {
   uint32_t immediate = 0;      ///< of the inbound transfer
   uint32_t arrived = 0;
   std::optional<handed_over> announced;
-  bool fencing = false;
+  std::vector<address> writers; ///< who has not said, or died so that it need not say, that it writes here no more
+  uint32_t fences = 0;          ///< that were asked for and not answered
+  bool asks_stages = false;     ///< the head of the group is gone: the stages are asked themselves
+  uint64_t retry_ns = 0;
   uint32_t open = 0; ///< sequences that have not ended
   uint64_t tokens_max = 0;
   std::optional<address> cancel_asked_by;

@@ -142,6 +142,14 @@ void decode_core::on(uint64_t now_ns, const published& answer) {
 void decode_core::on(uint64_t, const peer_up& news) {
   if (news.who.kind == role::shard && options_.local_shard == news.who.index)
     local_shard_ = news.who;
+  if (news.who.kind == role::prefill)
+    prefills_.insert(news.who);
+}
+
+/// Whether it may write to the attempt's slots.
+bool decode_core::writes(const address& who, const attempt& at) {
+  const auto& stages = at.job.stages;
+  return at.job.from == who || std::find(stages.begin(), stages.end(), who) != stages.end();
 }
 
 void decode_core::on(uint64_t now_ns, const peer_down& news) {
@@ -150,16 +158,15 @@ void decode_core::on(uint64_t now_ns, const peer_down& news) {
     local_shard_.reset();
   if (news.who.kind == role::session)
     tokens_.drop_session(news.who);
+  prefills_.erase(news.who);
   auto ids = std::vector<ticket>{};
   for (const auto& [id, at] : attempts_)
-    if (at.job.session == news.who || (at.job.from == news.who && at.at != stage::running))
+    if (at.job.session == news.who || (writes(news.who, at) && at.at != stage::running))
       ids.push_back(id);
   for (const auto& id : ids) {
     auto& at = attempts_.at(id);
-    if (at.job.from == news.who && at.at != stage::running) {
-      marker("decode: writer died");
-      leave(now_ns, at);
-      fence(at);
+    if (writes(news.who, at) && at.at != stage::running) {
+      writer_lost(now_ns, at, news.who);
     } else {
       stop_attempt(now_ns, id, finish_reason::failed);
     }
@@ -222,6 +229,9 @@ bool decode_core::device_lost(uint64_t now_ns) const {
 }
 
 void decode_core::tick(uint64_t now_ns) {
+  for (auto& [id, at] : attempts_)
+    if (at.asks_stages && at.retry_ns <= now_ns)
+      ask_stages(now_ns, at);
   auto late = std::vector<ticket>{};
   for (const auto& [id, at] : attempts_)
     if (at.deadline_ns <= now_ns && at.at != stage::leaving)

@@ -3,6 +3,7 @@
 
 #include "actors/cache/block_pool.hpp"
 #include "actors/core/handover_messages.hpp"
+#include "actors/core/inbound_transfers.hpp"
 #include "actors/core/outbox.hpp"
 #include "actors/core/reporter.hpp"
 #include "actors/core/routing_messages.hpp"
@@ -12,7 +13,6 @@
 #include "actors/core/tombstones.hpp"
 #include "actors/core/transfer_messages.hpp"
 #include "actors/decode/decode_attempt.hpp"
-#include "actors/decode/inbound_transfers.hpp"
 #include "actors/decode/refusals.hpp"
 #include "actors/policy/coupling.hpp"
 #include "actors/policy/local_order.hpp"
@@ -51,7 +51,8 @@ struct decode_options {
 /// computes itself in decode_prompts.cpp.
 class decode_core {
 public:
-  using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report, job_ack, job_failed>;
+  using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report, job_ack, job_failed,
+                          cancel>;
   using local_message =
     std::variant<publish, fence_node, run_decode, run_copy, run_prefill, cancel_work, fetch, cancel_store>;
 
@@ -71,6 +72,7 @@ public:
   void on(uint64_t now_ns, const handed_over& news);
   void on(uint64_t now_ns, const quiesced& news);
   void on(uint64_t now_ns, const cancel& order);
+  void on(uint64_t now_ns, const cancelled& answer);
   void on(uint64_t now_ns, const token_acks& acks);
   void on(uint64_t now_ns, const arrived& news);
   void on(uint64_t now_ns, const node_fenced& news);
@@ -121,7 +123,10 @@ private:
   void leave(uint64_t now_ns, attempt& unwanted);
   void stop_attempt(uint64_t now_ns, const ticket& id, finish_reason reason);
   void free_transfer(const ticket& id);
-  void fence(attempt& written);
+  static bool writes(const address& who, const attempt& at);
+  void writer_lost(uint64_t now_ns, attempt& written, const address& gone);
+  void ask_stages(uint64_t now_ns, attempt& written);
+  void fence(attempt& written, const address& writer);
   void after(uint64_t now_ns);
   void send_tokens(uint64_t now_ns, uint64_t retry_ns);
   void send_report(uint64_t now_ns);
@@ -133,6 +138,7 @@ private:
   inbound_transfers inbound_;
   refusals refused_;
   std::map<uint64_t, ticket> fences_;
+  std::set<address> prefills_; // that live
   std::map<uint64_t, std::vector<uint32_t>> publishing_; // slots held until `published`
   std::deque<ticket> prompts_;    // in order of arrival, until computed
   std::deque<ticket> unadmitted_; // those that have no slots yet

@@ -48,6 +48,7 @@ void decode_core::on(uint64_t now_ns, reserve request) {
   fresh.deadline_ns = now_ns + fresh.job.deadline_ns;
   fresh.slots = *pool_.take(need, slot_state::transfer);
   fresh.immediate = inbound_.open(fresh.job.id);
+  fresh.writers = {fresh.job.from};
   fresh.tokens_max = fresh.job.tokens.size();
   grant(fresh);
 }
@@ -162,10 +163,47 @@ void decode_core::on(uint64_t now_ns, const quiesced& news) {
   if (!known || known->at == stage::running || known->job.from != news.from)
     return;
   leave(now_ns, *known);
-  if (!news.clean)
-    fence(*known);
-  else if (!known->fencing)
-    free_transfer(news.id);
+  // It speaks for the stages of its group, too.
+  auto is_news = !known->asks_stages && !std::exchange(known->writers, {}).empty();
+  if (is_news && !news.clean) {
+    fence(*known, news.from);
+    for (const auto& stage : known->job.stages)
+      fence(*known, stage);
+  }
+  free_transfer(news.id);
+  after(now_ns);
+}
+
+/// A writer died. What it wrote is fenced; if it was the head of a group, the stages may still write and are asked each.
+void decode_core::writer_lost(uint64_t now_ns, attempt& written, const address& gone) {
+  marker("decode: writer died");
+  leave(now_ns, written);
+  fence(written, gone);
+  std::erase(written.writers, gone);
+  std::erase(written.job.stages, gone);
+  if (written.job.from == gone) {
+    written.asks_stages = !written.job.stages.empty();
+    for (const auto& stage : written.job.stages)
+      if (prefills_.contains(stage))
+        written.writers.push_back(stage);
+      else
+        fence(written, stage); // It died before it was named here.
+    ask_stages(now_ns, written);
+  }
+  free_transfer(written.job.id);
+}
+
+void decode_core::ask_stages(uint64_t now_ns, attempt& written) {
+  written.retry_ns = now_ns + to_ns(options_.times.retry);
+  for (const auto& stage : written.writers)
+    out.to(stage, cancel{options_.self, 0, written.job.id});
+}
+
+void decode_core::on(uint64_t now_ns, const cancelled& answer) {
+  auto* known = find(answer.id);
+  if (!known || !known->asks_stages || std::erase(known->writers, answer.from) == 0)
+    return;
+  fence(*known, answer.from); // Whether its writes ended well is not said.
   after(now_ns);
 }
 
@@ -181,13 +219,11 @@ void decode_core::leave(uint64_t, attempt& unwanted) {
     leave_prompt(unwanted);
 }
 
-void decode_core::fence(attempt& written) {
-  if (written.fencing)
-    return;
-  written.fencing = true;
+void decode_core::fence(attempt& written, const address& writer) {
   auto number = ++numbers_;
   fences_[number] = written.job.id;
-  local.push_back(fence_node{number, written.job.from});
+  ++written.fences;
+  local.push_back(fence_node{number, writer});
 }
 
 void decode_core::on(uint64_t now_ns, const node_fenced& news) {
@@ -197,12 +233,16 @@ void decode_core::on(uint64_t now_ns, const node_fenced& news) {
   marker("decode: writer fenced");
   auto id = at->second;
   fences_.erase(at);
+  --attempts_.at(id).fences;
   free_transfer(id);
   after(now_ns);
 }
 
+/// If nobody can write to its slots any more.
 void decode_core::free_transfer(const ticket& id) {
   auto& at = attempts_.at(id);
+  if (!at.writers.empty() || at.fences > 0)
+    return;
   assert(at.at == stage::leaving);
   for (auto slot : at.slots)
     pool_.free(slot);

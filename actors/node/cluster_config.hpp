@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/cache/eviction.hpp"
+#include "actors/policy/pipelining.hpp"
 #include "actors/policy/policy_parameter.hpp"
 
 #include <chrono>
@@ -34,12 +35,20 @@ struct conditional_config {
   uint32_t uncached_percent_max = 70; ///< of the prompt
 };
 
+/// Which prompts several prefill instances compute together, each some of the layers.
+struct pipelining_config {
+  uint32_t uncached_tokens_min = pipelining{}.uncached_tokens_min;
+  uint32_t stages_max = pipelining{}.stages_max;
+  uint32_t chunk_tokens = pipelining{}.chunk_tokens;
+};
+
 struct policy_config {
   std::string route = "perigee";
   std::string admission = "early";
   std::string local_order = "fifo";
   std::string coupled = "none";
   std::optional<conditional_config> conditional; ///< nothing: prefill instances compute all prompts
+  std::optional<pipelining_config> cpp; ///< nothing: each prompt has one instance
   std::string plugin;            ///< a shared library whose policies may be named as `route`; empty: none
   std::string remote;            ///< "HOST:PORT" of the policy host, with `route` "remote"
   std::string eviction = "lru";

@@ -53,7 +53,7 @@ std::string show(Number value) {
 /// Ranges and required keys of one section. A number that equals its default is well, also the 0 of an absent port.
 template <class Section>
 void check_section(const Section& section, const std::string& path, errors& out) {
-  auto defaults = Section{};
+  static const auto defaults = Section{}; // static: g++ 12 cannot see that no field of another type is read
   for (const auto& key : config_keys<Section>()) {
     auto key_path = fmt::format("{}.{}", path, key.name);
     std::visit(
@@ -198,6 +198,9 @@ void check_coupled(const cluster_config& config, errors& out) {
   if (config.policy.conditional)
     out.push_back({path, fmt::format("found \"{}\" beside a section conditional; only one of them may stand there",
                                      config.policy.coupled)});
+  if (config.policy.cpp)
+    out.push_back({path, fmt::format("found \"{}\" beside a section cpp; only one of them may stand there",
+                                     config.policy.coupled)});
 }
 
 } // namespace
@@ -213,6 +216,8 @@ std::vector<config_error> check_cluster_config(const cluster_config& config, con
   check_section(config.policy, "perigee.policy", out);
   if (config.policy.conditional)
     check_section(*config.policy.conditional, "perigee.policy.conditional", out);
+  if (config.policy.cpp)
+    check_section(*config.policy.cpp, "perigee.policy.cpp", out);
   check_coupled(config, out);
   check_section(config.log, "perigee.log", out);
   check_route(config.policy, known, out);

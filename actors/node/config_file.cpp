@@ -114,10 +114,13 @@ private:
     auto* body = found == from.end() ? nullptr : as_section(found->second, "perigee.policy");
     if (body == nullptr)
       return;
-    section(*body, "perigee.policy", into, {"route-params", "conditional"});
+    section(*body, "perigee.policy", into, {"route-params", "conditional", "cpp"});
     if (auto given = body->find("conditional"); given != body->end())
       if (auto* limits = as_section(given->second, "perigee.policy.conditional"))
         section(*limits, "perigee.policy.conditional", into.conditional.emplace(), {});
+    if (auto given = body->find("cpp"); given != body->end())
+      if (auto* limits = as_section(given->second, "perigee.policy.cpp"))
+        section(*limits, "perigee.policy.cpp", into.cpp.emplace(), {});
     auto params = body->find("route-params");
     auto* values = params == body->end() ? nullptr : as_section(params->second, "perigee.policy.route-params");
     if (values == nullptr)

@@ -73,6 +73,15 @@ constexpr auto conditional_keys = std::array{
                                  "and less than this share of it uncached", false, 1, 101},
 };
 
+constexpr auto pipelining_keys = std::array{
+  config_key<pipelining_config>{"min-uncached-tokens", &pipelining_config::uncached_tokens_min,
+                                "prompts with at least so many uncached tokens", false, 1, 1'073'741'824},
+  config_key<pipelining_config>{"max-stages", &pipelining_config::stages_max,
+                                "the most prefill instances that share a prompt's layers", false, 2, 8},
+  config_key<pipelining_config>{"chunk-tokens", &pipelining_config::chunk_tokens,
+                                "tokens that go through a stage at once, in whole blocks", false, 1, 1'048'576},
+};
+
 constexpr auto log_keys = std::array{
   config_key<log_config>{"level", &log_config::level, "whether news of the cluster are written", false, 0, 0,
                          "info, quiet"},
@@ -185,6 +194,11 @@ std::span<const config_key<conditional_config>> config_keys<conditional_config>(
 }
 
 template <>
+std::span<const config_key<pipelining_config>> config_keys<pipelining_config>() {
+  return pipelining_keys;
+}
+
+template <>
 std::span<const config_key<log_config>> config_keys<log_config>() {
   return log_keys;
 }
@@ -250,6 +264,9 @@ std::string config_keys_markdown() {
   out += "| `perigee.policy.conditional` | section |  |  | given, even empty: decode instances compute short uncached "
          "rests of prompts themselves |\n";
   add_rows<conditional_config>(out, "perigee.policy.conditional");
+  out += "| `perigee.policy.cpp` | section |  |  | given, even empty: idle prefill instances share the layers of long "
+         "prompts |\n";
+  add_rows<pipelining_config>(out, "perigee.policy.cpp");
   add_rows<log_config>(out, "perigee.log");
   add_rows<node_config>(out, "perigee.nodes[]");
   return out;

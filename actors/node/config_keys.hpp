@@ -44,6 +44,8 @@ std::span<const config_key<policy_config>> config_keys<policy_config>();
 template <>
 std::span<const config_key<conditional_config>> config_keys<conditional_config>();
 template <>
+std::span<const config_key<pipelining_config>> config_keys<pipelining_config>();
+template <>
 std::span<const config_key<log_config>> config_keys<log_config>();
 template <>
 std::span<const config_key<node_config>> config_keys<node_config>();

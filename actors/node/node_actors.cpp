@@ -127,6 +127,8 @@ private:
     options.layout = spec_.layout;
     options.slots = instance.work->stream->slots();
     options.region = region.local;
+    options.remote = region.remote;
+    options.activation_bytes_block = instance.work->stream->activation_bytes_block();
     options.local_shard = local_shard(instance.index);
     options.chunk_tokens = spec_.chunk_tokens;
     options.order = spec_.order;

@@ -129,6 +129,8 @@ struct node_runtime::parts {
       spec.conductor->mixed_chunk_tokens = spec.mixed_chunk_tokens;
       if (const auto& limits = config.policy.conditional)
         spec.conductor->at_decode = conditional{limits->uncached_tokens_max, limits->uncached_percent_max / 100.0};
+      if (const auto& limits = config.policy.cpp)
+        spec.conductor->groups = pipelining{limits->uncached_tokens_min, limits->stages_max, limits->chunk_tokens};
       spec.conductor->slo_ttft_ns = ns(config.slo.ttft);
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})

@@ -19,7 +19,8 @@ void prefill_state::flush() {
     std::visit(
       [this](auto& content) {
         using type = std::decay_t<decltype(content)>;
-        if constexpr (std::is_same_v<type, move_blocks> || std::is_same_v<type, cancel_move>)
+        if constexpr (std::is_same_v<type, move_blocks> || std::is_same_v<type, cancel_move>
+                      || std::is_same_v<type, fence_node>)
           self_->send(beside_.transport, std::move(content));
         else if constexpr (std::is_same_v<type, run_prefill> || std::is_same_v<type, cancel_work>)
           self_->send(beside_.stream, std::move(content));
@@ -33,6 +34,9 @@ void prefill_state::flush() {
 
 prefill_actor::behavior_type prefill_state::make_behavior() {
   self_->delayed_send(self_, times_.tick, atom::tick_v);
+  self_->request(beside_.transport, caf::infinite, atom::attach_v)
+    .await([this](uint32_t lane) { core_.use_lane(lane); },
+           [this](caf::error& reason) { self_->quit(std::move(reason)); });
   return {
     [this](const peer_up& news) {
       if (peers_.up(news))
@@ -70,6 +74,16 @@ prefill_actor::behavior_type prefill_state::make_behavior() {
     [this](const moved& message) { handle(message); },
     [this](const layer_done& message) { handle(message); },
     [this](const work_done& message) { handle(message); },
+    [this](const stage_job& message) { handle(message); },
+    [this](const stage_ready& message) { handle(message); },
+    [this](const stage_go& message) { handle(message); },
+    [this](const stage_progress& message) { handle(message); },
+    [this](const stage_release& message) { handle(message); },
+    [this](const stage_left& message) { handle(message); },
+    [this](const stage_left_ack& message) { handle(message); },
+    [this](const cancelled& message) { handle(message); },
+    [this](const arrived& message) { handle(message); },
+    [this](const node_fenced& message) { handle(message); },
     [this](atom::get_status) { return uint64_t{core_.attempts()}; },
   };
 }

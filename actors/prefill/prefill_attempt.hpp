@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/core/handover_messages.hpp"
+#include "actors/prefill/group_part.hpp"
 
 #include <optional>
 #include <set>
@@ -9,7 +10,11 @@
 
 namespace perigee {
 
-/// One attempt at a prefill instance, from job to release. Blocks and positions count from the start of the prompt.
+/// Of one message whose answer needs no work on the other side.
+inline constexpr auto prefill_tries_max = 40u;
+
+/// One attempt at a prefill instance, from job to release; or the part of a stage in one, whose `job` is then the head's,
+/// with no choices. Blocks and positions count from the start of the prompt.
 struct prefill_attempt {
   enum class stage : uint8_t {
     queued,    ///< has no slots yet
@@ -45,8 +50,8 @@ struct prefill_attempt {
   granted where;
   struct write {
     uint32_t block_first = 0;
-    uint32_t block_last = 0;       ///< one past
-    std::optional<uint32_t> layer; ///< nothing for all layers
+    uint32_t block_last = 0; ///< one past
+    kernels::layer_span layers;
   };
   std::vector<write> pending; ///< computed, and not handed to the transport yet
   std::set<uint64_t> moves;   ///< transfers in flight
@@ -59,6 +64,11 @@ struct prefill_attempt {
   uint32_t fetch_remote = 0; ///< blocks asked of other nodes
   uint64_t retry_ns = 0;
   uint32_t tries = 0;
+  std::optional<group_part> part; ///< if a group computes it
+
+  bool is_stage() const noexcept {
+    return part && !part->is_head();
+  }
 
   /// Its numbers at the store client.
   uint64_t fetch_id() const noexcept {

@@ -20,10 +20,15 @@ constexpr auto stream_items_max = 2u; // one runs, the next waits: the device ne
 
 void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
   auto plan = plan_fetch(next.job.prefix, static_cast<uint32_t>(next.keys.size()), local_shard_);
-  if (plan.blocks == 0) {
-    next.at = stage::ready;
-    return;
-  }
+  if (!next.job.group.others.empty())
+    form_group(next, plan, now_ns);
+  fetch_planned(next, std::move(plan), next.keys, now_ns);
+}
+
+/// A stage fetches its own layers only.
+void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::vector<block_key> keys, uint64_t now_ns) {
+  if (plan.blocks == 0)
+    return prefix_here(next, now_ns);
   next.at = stage::fetching;
   next.fetching = true;
   next.fetch_since_ns = now_ns;
@@ -33,11 +38,15 @@ void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
   // What cannot be had in the time of a transfer or two is computed: a silent peer must not hold the queue until the
   // request's deadline.
   auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
-  local.push_back(fetch{next.fetch_id(),
-                        {next.keys.begin(), next.keys.begin() + plan.blocks},
-                        {next.slots.begin(), next.slots.begin() + plan.blocks},
-                        std::move(plan.segments),
-                        std::min(left_ns, 2 * to_ns(options_.times.transfer))});
+  keys.resize(plan.blocks);
+  auto order = fetch{next.fetch_id(), std::move(keys), {next.slots.begin(), next.slots.begin() + plan.blocks},
+                     std::move(plan.segments), std::min(left_ns, 2 * to_ns(options_.times.transfer))};
+  if (next.is_stage()) {
+    const auto& layers = next.part->layers;
+    order.offset = layers.first * options_.layout.layer_bytes;
+    order.bytes = (layers.end - layers.first) * options_.layout.layer_bytes;
+  }
+  local.push_back(std::move(order));
 }
 
 void prefill_core::on(uint64_t now_ns, const fetched& answer) {
@@ -49,7 +58,7 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
     finish_if_quiet(now_ns, ticket{next->job.id});
     return advance(now_ns);
   }
-  if (next->fetch_remote > 0 && answer.blocks >= next->fetch_remote)
+  if (next->fetch_remote > 0 && answer.blocks >= next->fetch_remote && !next->is_stage())
     reporter_.sample(
       transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens, now_ns - next->fetch_since_ns});
   auto tokens = static_cast<uint32_t>(next->job.tokens.size());
@@ -57,26 +66,39 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
   written_.insert(written_.end(), next->slots.begin(), next->slots.begin() + answer.blocks);
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
   next->submitted = next->reused;
-  next->at = stage::ready;
   if (next->reused == tokens - 1 && tokens > 1)
     marker("prefill: whole prompt cached");
+  prefix_here(*next, now_ns);
   advance(now_ns);
+}
+
+void prefill_core::prefix_here(attempt& next, uint64_t now_ns) {
+  next.at = stage::ready;
+  if (next.is_stage())
+    tell_ready(next);
+  else if (next.part)
+    begin_group(next, now_ns);
 }
 
 // -- compute ----------------------------------------------------------------------------------------------------------
 
-/// What has begun first, then by the local order; null if nothing can go on.
+/// What has begun first, then by the local order; null if nothing can go on. A group's next chunk may not be here yet:
+/// other groups go on meanwhile, but nothing is begun, because the instance was given to the group.
 prefill_core::attempt* prefill_core::next_to_compute(uint64_t now_ns) {
   auto* best = static_cast<attempt*>(nullptr);
   auto job = [](const attempt& at) { return local_job{at.number, at.arrived_ns, at.job.tokens.size() - at.submitted}; };
+  auto is_given = false;
   for (const auto& id : queue_) {
     auto& at = attempts_.at(id);
-    if (at.at == stage::computing && at.submitted < at.job.tokens.size())
-      return &at;
-    if (at.at == stage::ready && (!best || goes_before(options_.order, job(at), job(*best), now_ns)))
+    if (at.at == stage::computing && at.submitted < at.job.tokens.size()) {
+      if (!at.part || (at.part->going && at.part->has_input()))
+        return &at;
+      is_given |= at.part->going;
+    }
+    if (at.at == stage::ready && !at.part && (!best || goes_before(options_.order, job(at), job(*best), now_ns)))
       best = &at;
   }
-  return best;
+  return is_given ? nullptr : best;
 }
 
 void prefill_core::start_compute(uint64_t now_ns) {
@@ -88,7 +110,7 @@ void prefill_core::start_compute(uint64_t now_ns) {
     if (next.at == stage::ready) {
       next.at = stage::computing;
       if (auto blocks = next.submitted / options_.layout.block_tokens; blocks > 0)
-        next.pending.push_back({0, blocks, std::nullopt});
+        next.pending.push_back({0, blocks, {}});
       ask_decode(next, now_ns);
     }
     run_chunk(next, now_ns);
@@ -96,12 +118,16 @@ void prefill_core::start_compute(uint64_t now_ns) {
 }
 
 void prefill_core::run_chunk(attempt& next, uint64_t now_ns) {
-  const auto& layout = options_.layout;
-  auto chunk = next_chunk(next.submitted, static_cast<uint32_t>(next.job.tokens.size()), options_.chunk_tokens, layout);
+  auto chunk_tokens = next.part ? next.part->chunk_tokens : options_.chunk_tokens;
+  auto chunk = next_chunk(next.submitted, static_cast<uint32_t>(next.job.tokens.size()), chunk_tokens, options_.layout);
   auto work = chunk_work(++numbers_, chunk, next.job.tokens, next.slots, next.job.gen);
+  if (next.part) {
+    work.layers = next.part->layers;
+    ++next.part->chunk;
+  }
   next.submitted = chunk.end;
   next.work.insert(work.id);
-  by_work_[work.id] = {next.job.id, chunk.block_first, chunk.block_last, chunk.last, now_ns};
+  by_work_[work.id] = {next.job.id, chunk, work.layers.first, next.part ? next.part->chunk - 1 : 0, now_ns};
   local.push_back(run_prefill{std::move(work), std::exchange(written_, {})});
 }
 
@@ -112,7 +138,9 @@ void prefill_core::on(uint64_t, const layer_done& progress) {
   auto* next = find(item->second.id);
   if (!next || next->at == stage::closing)
     return;
-  next->pending.push_back({item->second.block_first, item->second.block_last, progress.layer});
+  auto& [id, chunk, layer_next, number, since_ns] = item->second;
+  next->pending.push_back({chunk.block_first, chunk.block_last, {layer_next, progress.layer + 1}});
+  layer_next = progress.layer + 1;
   push_writes(*next);
 }
 
@@ -132,7 +160,9 @@ void prefill_core::on(uint64_t now_ns, const work_done& answer) {
     marker("prefill: device error");
     device_broken_ |= answer.result.outcome.code == errc::io_error;
     close(now_ns, *next, ec::instance_failed, true);
-  } else if (done.last) {
+  } else if (next->is_stage()) {
+    pass_on(now_ns, *next, done);
+  } else if (done.chunk.last) {
     computed(now_ns, *next, answer.result);
   }
   advance(now_ns);
@@ -145,7 +175,6 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   next.at = stage::computed;
   next.first_tokens = result.tokens;
   std::erase(queue_, id);
-  reporter_.sample(prefill_sample{static_cast<uint32_t>(job.tokens.size()), next.reused, next.busy_ns, id});
   next.finished_here = true;
   for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
     const auto& choice = job.gen.choices[i];
@@ -158,24 +187,53 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
       tokens_.finish(id, choice.choice, finish);
   }
   send_tokens(now_ns, UINT64_MAX);
-  offer(next);
-  if (!next.publishing)
-    stores_no_more(next);
+  report_computed(next);
   if (next.finished_here) {
     marker("prefill: ended with the first token");
     next.pending.clear();
+  }
+  if (next.part) {
+    next.part->gathering = true; // What it offers, the others have to bring first.
+    dismiss(next, now_ns);
+  } else {
+    offer(next);
   }
   announce(next, now_ns);
   finish_if_quiet(now_ns, id);
 }
 
+/// Tells how long it took, and so that the instance goes on with the next; of a group when all have told that.
+void prefill_core::report_computed(attempt& next) {
+  auto busy_ns = next.busy_ns;
+  if (next.part) {
+    if (next.part->reported || next.at != stage::computed || !next.part->all(group_part::member::stage::done))
+      return;
+    next.part->reported = true;
+    for (const auto& other : next.part->members)
+      busy_ns += other.news.busy_ns;
+  }
+  reporter_.sample(prefill_sample{static_cast<uint32_t>(next.job.tokens.size()), next.reused, busy_ns, next.job.id});
+}
+
+/// The first block of those that are offered to a shard; one past the last if none is.
+uint32_t prefill_core::first_offered(const attempt& next) const {
+  auto last = static_cast<uint32_t>(next.keys.size());
+  if (!options_.keep_generated)
+    return last;
+  auto first = first_to_offer(next.job.prefix, next.fetched, local_shard_);
+  if (next.part)
+    first = std::min(first, next.reused / options_.layout.block_tokens); // Another stage may have fetched less.
+  if (first >= last)
+    return last;
+  return first - std::min(first, 1u); // The block before the new ones tells the shard where they belong.
+}
+
 /// Gives the full blocks to the shards; they stay unchanged here until the store client says `published`.
 void prefill_core::offer(attempt& next) {
-  auto first = first_to_offer(next.job.prefix, next.fetched, local_shard_);
+  auto first = first_offered(next);
   auto last = static_cast<uint32_t>(next.keys.size());
-  if (!options_.keep_generated || first >= last)
-    return;
-  first -= std::min(first, 1u); // The block before the new ones tells the shard where they belong.
+  if (first >= last)
+    return stores_no_more(next);
   next.publishing = true;
   local.push_back(publish{next.publish_id(),
                           {next.keys.begin() + first, next.keys.end()},

@@ -12,7 +12,7 @@ namespace perigee {
 
 namespace {
 
-constexpr auto tries_max = 40u; // of one message whose answer needs no work on the other side
+constexpr auto stages_most = 8u;
 
 } // namespace
 
@@ -20,6 +20,7 @@ prefill_core::prefill_core(prefill_options options)
   : options_(std::move(options)), pool_(options_.slots), farewells_(options_.self, to_ns(options_.times.retry)),
     reporter_(options_.self, to_ns(options_.times.report)) {
   options_.chunk_tokens = whole_blocks(options_.chunk_tokens, options_.layout.block_tokens);
+  stages_max_ = kernels::stages_max(options_.layout, options_.activation_bytes_block, stages_most);
 }
 
 prefill_core::attempt* prefill_core::find(const ticket& id) {
@@ -49,14 +50,7 @@ void prefill_core::on(uint64_t now_ns, prefill_job job) {
     return refuse(ec::too_long);
   if (queue_.size() >= options_.queue_max)
     return refuse(ec::overloaded);
-  for (auto at = attempts_.lower_bound({job.id.request, 0}); at != attempts_.end() && at->first < job.id;) {
-    auto& lower = (at++)->second;
-    marker("prefill: higher attempt");
-    if (lower.at != stage::closing)
-      close(now_ns, lower, ec::stale, false);
-  }
-  if (job.id.attempt > 0)
-    over_.bury({job.id.request, job.id.attempt - 1});
+  stop_lower(now_ns, job.id);
   auto id = job.id;
   auto& fresh = attempts_[id];
   fresh.job = std::move(job);
@@ -71,6 +65,18 @@ void prefill_core::on(uint64_t now_ns, prefill_job job) {
   unadmitted_.push_back(id);
   out.to(fresh.job.from, job_ack{options_.self, id});
   advance(now_ns);
+}
+
+/// A higher attempt cancels the lower ones.
+void prefill_core::stop_lower(uint64_t now_ns, const ticket& id) {
+  for (auto at = attempts_.lower_bound({id.request, 0}); at != attempts_.end() && at->first < id;) {
+    auto& lower = (at++)->second;
+    marker("prefill: higher attempt");
+    if (lower.at != stage::closing)
+      close(now_ns, lower, ec::stale, false);
+  }
+  if (id.attempt > 0)
+    over_.bury({id.request, id.attempt - 1});
 }
 
 /// Whatever can go on, goes on: called after everything that may have freed something.
@@ -139,7 +145,7 @@ void prefill_core::close(uint64_t now_ns, attempt& ended, ec reason, bool tell_s
   ended.at = stage::closing;
   stores_no_more(ended);
   ended.failure = reason;
-  ended.tell_session = tell_session;
+  ended.tell_session = tell_session && !ended.is_stage();
   ended.pending.clear();
   std::erase(queue_, id);
   std::erase(unadmitted_, id);
@@ -151,16 +157,32 @@ void prefill_core::close(uint64_t now_ns, attempt& ended, ec reason, bool tell_s
     local.push_back(cancel_work{work});
   for (auto move : ended.moves)
     local.push_back(cancel_move{move});
+  if (ended.is_stage()) {
+    ended.part->gathered = 0;
+    if (!ended.part->released && !ended.part->orphaned)
+      tell_progress(ended, now_ns);
+  } else if (ended.part)
+    dismiss(ended, now_ns);
   finish_if_quiet(now_ns, id);
 }
 
 /// Releases an attempt that is over, once nothing touches its slots any more.
 void prefill_core::finish_if_quiet(uint64_t now_ns, const ticket& id) {
   auto& ended = attempts_.at(id);
+  if (ended.is_stage())
+    return leave_if_quiet(now_ns, ended);
   auto over = ended.at == stage::closing
               || (ended.at == stage::computed && (ended.finished_here || ended.decode_side == grant::joined));
   if (!over || ended.fetching || ended.publishing || !ended.moves.empty() || !ended.work.empty())
     return;
+  if (ended.part) {
+    if (!ended.part->all(group_part::member::stage::left) || ended.part->fences > 0
+        || (ended.part->gathering && ended.at != stage::closing))
+      return;
+    for (const auto& other : ended.part->members)
+      ended.clean &= other.clean;
+    close_inbound(ended);
+  }
   for (auto slot : ended.slots)
     pool_.drop_ref(slot);
   if (ended.decode_knows && ended.decode_side != grant::joined)
@@ -184,6 +206,8 @@ void prefill_core::finish_if_quiet(uint64_t now_ns, const ticket& id) {
 void prefill_core::on(uint64_t, const peer_up& news) {
   if (news.who.kind == role::shard && options_.local_shard == news.who.index)
     local_shard_ = news.who;
+  if (news.who.kind == role::prefill)
+    prefills_.insert(news.who);
 }
 
 void prefill_core::on(uint64_t now_ns, const peer_down& news) {
@@ -193,6 +217,9 @@ void prefill_core::on(uint64_t now_ns, const peer_down& news) {
   if (news.who.kind == role::session)
     tokens_.drop_session(news.who);
   farewells_.lost(news.who);
+  prefills_.erase(news.who);
+  std::erase_if(dismissed_, [&](const auto& item) { return item.first.second == news.who; });
+  std::erase_if(left_, [&](const auto& item) { return item.second.head == news.who; });
   auto affected = std::vector<ticket>{};
   for (auto& [id, at] : attempts_) {
     if (at.job.decode == news.who && at.decode_side != grant::joined) {
@@ -202,10 +229,17 @@ void prefill_core::on(uint64_t now_ns, const peer_down& news) {
     }
     if (at.job.from == news.who)
       affected.push_back(id);
+    else if (at.part && (at.part->before == news.who || at.part->find(news.who)))
+      affected.push_back(id);
   }
-  for (const auto& id : affected)
-    if (auto* at = find(id); at && at->at != stage::closing)
+  for (const auto& id : affected) {
+    auto* at = find(id);
+    if (at && at->part)
+      peer_lost(now_ns, *at, news.who);
+    at = find(id);
+    if (at && at->at != stage::closing && (at->job.from == news.who || at->job.decode == news.who))
       close(now_ns, *at, ec::peer_lost, news.who.kind != role::session);
+  }
   advance(now_ns);
 }
 
@@ -238,12 +272,13 @@ void prefill_core::send_report(uint64_t now_ns) {
   news.slots_free = pool_.count(slot_state::free);
   news.twin = options_.twin;
   news.spare = options_.spare;
+  news.stages_max = stages_max_;
   news.token_capacity = uint64_t{options_.slots} * options_.layout.block_tokens;
   for (const auto& [id, at] : attempts_) {
     auto left = at.at == stage::computed || at.at == stage::closing ? 0 : at.job.tokens.size() - at.submitted;
     news.queued_tokens += left;
     ++(at.at == stage::queued || at.at == stage::fetching || at.at == stage::ready ? news.waiting : news.running);
-    if (news.full)
+    if (news.full && !at.is_stage()) // Its head has the placement.
       news.active.push_back({id, left, at.job.placement});
   }
   out.to(*reporter_.conductor(), std::move(news));
@@ -271,7 +306,7 @@ void prefill_core::tick(uint64_t now_ns) {
     auto waits = at.decode_side == grant::asked || at.decode_side == grant::redirecting || waits_for_joined;
     if (!waits || at.finished_here || at.retry_ns > now_ns)
       continue;
-    if (at.tries >= tries_max) {
+    if (at.tries >= prefill_tries_max) {
       marker("prefill: decode silent");
       close(now_ns, at, ec::peer_lost, true);
     } else if (at.decode_side == grant::asked) {
@@ -284,6 +319,7 @@ void prefill_core::tick(uint64_t now_ns) {
       announce(at, now_ns);
     }
   }
+  tick_groups(now_ns);
   for (auto& [decode, message] : farewells_.due(now_ns))
     out.to(decode, message);
   send_tokens(now_ns, to_ns(options_.times.retry));

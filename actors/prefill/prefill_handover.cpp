@@ -14,7 +14,8 @@ void prefill_core::ask_decode(attempt& next, uint64_t now_ns) {
   next.retry_ns = now_ns + to_ns(options_.times.retry);
   ++next.tries;
   out.to(job.decode, reserve{options_.self, job.id, job.term, job.revision, job.placement, job.from, job.tokens,
-                             job.root, job.gen, next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0});
+                             job.root, job.gen, next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0,
+                             next.part ? job.group.others : std::vector<address>{}});
 }
 
 void prefill_core::ask_redirect(attempt& next, uint64_t now_ns) {
@@ -33,8 +34,12 @@ void prefill_core::on(uint64_t now_ns, const granted& answer) {
   next->decode_side = grant::granted;
   next->where = answer;
   next->tries = 0;
+  if (next->part)
+    start_group(*next, now_ns);
   push_writes(*next);
   announce(*next, now_ns);
+  if (next->part)
+    advance(now_ns);
 }
 
 void prefill_core::on(uint64_t now_ns, const refused& answer) {
@@ -92,10 +97,11 @@ void prefill_core::push_writes(attempt& next) {
     move.remote = next.where.region;
     move.immediate = next.where.immediate;
     move.deadline_ns = to_ns(options_.times.transfer);
-    auto bytes = write.layer ? layout.layer_bytes : layout.block_bytes();
+    auto layer = write.layers.first;
+    auto bytes = (write.layers.end_of(layout.layers) - layer) * layout.layer_bytes;
     for (auto block = write.block_first; block < write.block_last; ++block)
-      move.pieces.push_back({layout.offset(next.slots[block], write.layer.value_or(0)),
-                             layout.offset(next.where.slots[block], write.layer.value_or(0)), bytes});
+      move.pieces.push_back({layout.offset(next.slots[block], layer), layout.offset(next.where.slots[block], layer),
+                             bytes});
     next.bytes += bytes * move.pieces.size();
     ++next.pieces;
     next.moves.insert(move.id);
@@ -127,12 +133,22 @@ void prefill_core::on(uint64_t now_ns, const moved& answer) {
 }
 
 void prefill_core::announce(attempt& next, uint64_t now_ns) {
-  if (next.at != stage::computed || next.finished_here || next.decode_side != grant::granted || !next.pending.empty())
+  if (next.is_stage() || next.at != stage::computed || next.finished_here || next.decode_side != grant::granted
+      || !next.pending.empty())
     return;
+  auto pieces = next.pieces;
+  auto bytes = next.bytes;
+  if (next.part) {
+    if (!next.part->all(group_part::member::stage::done))
+      return;
+    for (const auto& other : next.part->members) {
+      pieces += other.news.pieces;
+      bytes += other.news.bytes;
+    }
+  }
   next.announced = true;
   next.retry_ns = now_ns + to_ns(options_.times.retry);
-  out.to(next.where.from,
-         handed_over{options_.self, next.job.id, next.first_tokens, next.pieces, next.bytes, next.reused});
+  out.to(next.where.from, handed_over{options_.self, next.job.id, next.first_tokens, pieces, bytes, next.reused});
 }
 
 void prefill_core::on(uint64_t now_ns, const joined& answer) {
@@ -142,6 +158,26 @@ void prefill_core::on(uint64_t now_ns, const joined& answer) {
   next->decode_side = grant::joined;
   tokens_.drop_unfinished(answer.id);
   finish_if_quiet(now_ns, answer.id);
+  advance(now_ns);
+}
+
+/// Afterwards no write of that writer can land any more.
+void prefill_core::fence(attempt& written, const address& writer) {
+  marker("prefill: writer fenced");
+  auto number = ++numbers_;
+  fences_[number] = written.job.id;
+  ++written.part->fences;
+  local.push_back(fence_node{number, writer});
+}
+
+void prefill_core::on(uint64_t now_ns, const node_fenced& news) {
+  auto at = fences_.find(news.id);
+  if (at == fences_.end())
+    return;
+  auto id = at->second;
+  fences_.erase(at);
+  --attempts_.at(id).part->fences;
+  finish_if_quiet(now_ns, id);
   advance(now_ns);
 }
 

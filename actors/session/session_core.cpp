@@ -173,6 +173,7 @@ void session_core::send_job(uint64_t now_ns, uint64_t number, branch& part) {
   for (auto choice : part.choices)
     job.gen.choices.push_back({choice, request.choices[choice].have()});
   job.prefix = part.place.prefix;
+  job.group = part.place.group;
   job.deadline_ns = request.deadline_ns > now_ns ? request.deadline_ns - now_ns : 0;
   job.keys = part.keys;
   out.to(part.place.prefill, std::move(job));

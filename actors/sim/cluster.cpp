@@ -132,6 +132,7 @@ node_spec cluster::spec_of(uint32_t number) {
       spec.conductor->policy = options_.policy;
       spec.conductor->coupled = options_.coupled;
       spec.conductor->at_decode = options_.at_decode;
+      spec.conductor->groups = options_.groups;
       spec.conductor->mixed_chunk_tokens = options_.chunk_tokens;
       spec.conductor->members_expected = options_.prefills + options_.decodes + options_.shards;
       spec.policy = find_routing_policy(options_.policy)->spawn.with({home_.random("policy").next(), {}});

@@ -33,6 +33,7 @@ struct cluster_options {
   /// Not `none`: there are no prefill instances, and the first shards stand beside decode instances.
   coupling coupled = coupling::none;
   std::optional<conditional> at_decode; ///< which prompts decode instances compute
+  std::optional<pipelining> groups;     ///< which prompts several prefill instances compute together
   uint32_t requests_max = 4096; ///< per gateway
   link_options link;
   fabric_options fabric;

@@ -89,9 +89,10 @@ void sim_stream::begin() {
   if (!result.outcome.ok())
     return later(answer_ns, [this, result] { finish(result); });
   auto takes = cost(next);
-  if (std::holds_alternative<kernels::prefill_work>(next.work)) {
-    layer_ns_ = takes / layout_.layers;
-    return later(takes - layer_ns_ * (layout_.layers - 1), [this] { layer_done(0); });
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work)) {
+    auto count = work->layers.end_of(layout_.layers) - work->layers.first;
+    layer_ns_ = takes / count;
+    return later(takes - layer_ns_ * (count - 1), [this, first = work->layers.first] { layer_done(first); });
   }
   later(takes, [this, result]() mutable {
     const auto& done = queue_.front();
@@ -115,9 +116,14 @@ void sim_stream::layer_done(uint32_t layer) {
     result.outcome = {errc::cancelled, "cancelled while it ran"};
     return finish(std::move(result));
   }
+  if (layer == work.layers.first)
+    take_activations(work);
   compute(work, layer);
+  auto is_last = layer + 1 == work.layers.end_of(layout_.layers);
+  if (is_last)
+    leave_activations(work);
   events_.layer_done(work.id, layer);
-  if (layer + 1 < layout_.layers)
+  if (!is_last)
     return later(layer_ns_, [this, layer] { layer_done(layer + 1); });
   result.tokens = sample(work);
   finish(std::move(result));
@@ -150,8 +156,10 @@ status sim_stream::check(const item& next) const {
     return {errc::io_error, "the simulated device failed"};
   auto limits = kernels::cpu::work_limits{options_.slots, layout_.block_tokens,
                                           static_cast<uint32_t>(options_.model.vocabulary), options_.model.context};
-  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work))
-    return kernels::cpu::check(*work, limits);
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work)) {
+    auto found = kernels::cpu::check(*work, limits);
+    return found.ok() ? kernels::check_layers(*work, layout_, activation_bytes_block()) : found;
+  }
   if (const auto* work = std::get_if<kernels::decode_work>(&next.work))
     return kernels::cpu::check(*work, limits);
   return kernels::cpu::check(std::get<kernels::copy_work>(next.work), limits);
@@ -160,7 +168,8 @@ status sim_stream::check(const item& next) const {
 uint64_t sim_stream::cost(const item& next) const {
   const auto& costs = options_.costs;
   if (const auto* work = std::get_if<kernels::prefill_work>(&next.work))
-    return costs.chunk_ns(work->start, work->tokens.size(), !work->samples.empty());
+    return costs.chunk_ns(work->start, work->tokens.size(), !work->samples.empty())
+           * (work->layers.end_of(layout_.layers) - work->layers.first) / layout_.layers;
   if (const auto* work = std::get_if<kernels::decode_work>(&next.work)) {
     uint64_t context = 0;
     for (const auto& row : work->rows)
@@ -191,12 +200,35 @@ uint64_t sim_stream::sum_before(const std::vector<uint32_t>& blocks, uint32_t po
   return sum;
 }
 
+std::byte* sim_stream::activation_place(const kernels::prefill_work& work, uint32_t position) {
+  auto at = *kernels::activations_at(layout_, work.layers, activation_bytes_block());
+  return pool_.data() + layout_.offset(work.blocks[position / layout_.block_tokens], at)
+         + position % layout_.block_tokens * toy_model::activation_bytes;
+}
+
+void sim_stream::take_activations(const kernels::prefill_work& work) {
+  passing_.resize(work.tokens.size());
+  for (uint32_t i = 0; i < passing_.size(); ++i)
+    if (work.layers.first == 0)
+      passing_[i] = {static_cast<uint64_t>(work.tokens[i]), options_.model.key};
+    else
+      std::memcpy(&passing_[i], activation_place(work, work.start + i), sizeof(activation));
+}
+
+void sim_stream::leave_activations(const kernels::prefill_work& work) {
+  if (work.layers.end_of(layout_.layers) == layout_.layers)
+    return;
+  for (uint32_t i = 0; i < passing_.size(); ++i)
+    std::memcpy(activation_place(work, work.start + i), &passing_[i], sizeof(activation));
+}
+
 void sim_stream::compute(const kernels::prefill_work& work, uint32_t layer) {
   auto sum = sum_before(work.blocks, work.start, layer);
   auto position = work.start;
-  for (auto token : work.tokens) {
-    auto tag = options_.model.tag(sum, token, position, layer);
+  for (auto& [token, word] : passing_) {
+    auto tag = options_.model.tag(sum, static_cast<token_id>(token), position, layer);
     write(work.blocks[position / layout_.block_tokens], position, layer, tag);
+    word = toy_model::fold(word, {&tag, 1});
     sum += toy_model::weight(tag, position);
     ++position;
   }
@@ -219,12 +251,8 @@ std::vector<token_id> sim_stream::sample(const kernels::prefill_work& work) {
   std::vector<token_id> result;
   if (work.samples.empty())
     return result;
-  auto last = static_cast<uint32_t>(work.start + work.tokens.size() - 1);
-  std::vector<uint64_t> tags(layout_.layers);
-  for (uint32_t layer = 0; layer < layout_.layers; ++layer)
-    tags[layer] = read(work.blocks[last / layout_.block_tokens], last, layer);
   for (const auto& request : work.samples)
-    result.push_back(options_.model.next(tags, request));
+    result.push_back(options_.model.choose(passing_.back().word, request));
   return result;
 }
 

@@ -30,6 +30,9 @@ public:
   const kernels::kv_layout& layout() const override;
   std::span<std::byte> pool() override;
   uint32_t slots() const override;
+  uint64_t activation_bytes_block() const override {
+    return toy_model::activation_bytes * layout_.block_tokens;
+  }
   void submit(kernels::prefill_work work) override;
   void submit(kernels::decode_work work) override;
   void submit(kernels::copy_work work) override;
@@ -72,6 +75,14 @@ private:
   uint64_t read(uint32_t slot, uint32_t position, uint32_t layer);
   void write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag);
   uint64_t sum_before(const std::vector<uint32_t>& blocks, uint32_t position, uint32_t layer);
+  /// Between two layers.
+  struct activation {
+    uint64_t token = 0;
+    uint64_t word = 0;
+  };
+  std::byte* activation_place(const kernels::prefill_work& work, uint32_t position);
+  void take_activations(const kernels::prefill_work& work);
+  void leave_activations(const kernels::prefill_work& work);
   void compute(const kernels::prefill_work& work, uint32_t layer);
   std::vector<token_id> compute(const kernels::decode_work& work);
   std::vector<token_id> sample(const kernels::prefill_work& work);
@@ -86,6 +97,7 @@ private:
   bool running_ = false;
   uint64_t began_ns_ = 0;
   uint64_t layer_ns_ = 0;
+  std::vector<activation> passing_; ///< of the tokens of the prefill that runs
   health health_ = health::good;
   uint64_t mismatches_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -16,10 +16,13 @@ uint64_t toy_model::tag(uint64_t sum_before, token_id token, uint32_t position, 
   return spread_key(spread_key(sum_before ^ key, place), static_cast<uint64_t>(token) + 1);
 }
 
-token_id toy_model::next(std::span<const uint64_t> tags, const kernels::sample_request& request) const {
-  auto word = key;
+uint64_t toy_model::fold(uint64_t word, std::span<const uint64_t> tags) noexcept {
   for (auto one : tags)
     word = spread_key(word ^ one, 1);
+  return word;
+}
+
+token_id toy_model::choose(uint64_t word, const kernels::sample_request& request) const {
   const auto& params = request.params;
   if (params.temperature > 0)
     word = spread_key(spread_key(word ^ params.seed, request.choice + 1u), request.generated + 1u);

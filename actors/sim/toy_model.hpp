@@ -26,6 +26,9 @@ struct toy_model {
   uint32_t end_ppm = 20'000; ///< how often the end token follows
   uint64_t key = 1;          ///< two models with different keys have nothing in common
 
+  /// Of one token, between two layers: the token and the word of its position.
+  static constexpr uint64_t activation_bytes = 2 * sizeof(uint64_t);
+
   kernels::kv_layout layout() const {
     return {layers, block_tokens, uint64_t{block_tokens} * sizeof(uint64_t)};
   }
@@ -33,7 +36,14 @@ struct toy_model {
   /// What a position adds to the sum that later positions of its layer hash.
   static uint64_t weight(uint64_t tag, uint32_t position) noexcept;
   uint64_t tag(uint64_t sum_before, token_id token, uint32_t position, uint32_t layer) const noexcept;
-  token_id next(std::span<const uint64_t> tags, const kernels::sample_request& request) const;
+  token_id next(std::span<const uint64_t> tags, const kernels::sample_request& request) const {
+    return choose(fold(key, tags), request);
+  }
+
+  /// The two halves of `next`, for who runs the layers in parts: a word that begins as `key` goes through the tags of the
+  /// last position, layer after layer, and chooses the token.
+  static uint64_t fold(uint64_t word, std::span<const uint64_t> tags) noexcept;
+  token_id choose(uint64_t word, const kernels::sample_request& request) const;
 
   /// Tags of `tokens`: `[position * layers + layer]`.
   std::vector<uint64_t> expected_tags(std::span<const token_id> tokens) const;

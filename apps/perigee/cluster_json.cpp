@@ -87,6 +87,8 @@ json::object recent_object(const request_record& record) {
                           {"prefill", instance_name(role::prefill, made.decision.chosen.prefill)},
                           {"decode", instance_name(role::decode, made.decision.decode)},
                           {"prompt_tokens", record.prompt_tokens}};
+  for (auto index : made.decision.stages)
+    out.emplace("stages", json::array{}).first->value().as_array().push_back(json::value(instance_name(role::prefill, index)));
   if (record.cached_tokens)
     out["cached_tokens"] = *record.cached_tokens;
   return out;

@@ -190,6 +190,13 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--mixed-chunk", flags->mixed_chunk,
                   "tokens of a prompt that a decode instance computes between two steps")
     ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+  sub->add_flag("--cpp", flags->cpp, "idle prefill instances share the layers of long prompts");
+  sub->add_option("--cpp-uncached", flags->cpp_limits.uncached_tokens_min, "of prompts with at least so many uncached tokens")
+    ->check(CLI::Range(1u, 1u << 30))->capture_default_str();
+  sub->add_option("--cpp-stages", flags->cpp_limits.stages_max, "the most instances that share a prompt")
+    ->check(CLI::Range(2u, 8u))->capture_default_str();
+  sub->add_option("--cpp-chunk", flags->cpp_limits.chunk_tokens, "tokens that go through a stage at once")
+    ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
   sub->add_option("--speed", flags->speeds, "arrivals come so much faster")->delimiter(',')->capture_default_str();
   sub->add_option("--requests", flags->source.requests, "only the first so many; 0: the whole trace, or 12,000 drawn ones")
     ->check(CLI::Range(0.0, 1e15)) // as a double, since CLI11 takes "-1" for a large unsigned number

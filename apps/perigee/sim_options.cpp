@@ -218,6 +218,15 @@ sim_plan plan_sim(const sim_flags& flags) {
   cluster.mixed_chunk_tokens = flags.mixed_chunk;
   if (flags.conditional)
     cluster.at_decode = conditional{flags.conditional_tokens, flags.conditional_share};
+  if (flags.cpp) {
+    if (std::ranges::all_of(flags.coupled, [](const auto& how) { return how != "none"; }))
+      refuse("--cpp", fmt::format("--coupled {}", fmt::join(flags.coupled, ",")),
+             "only where there are prefill instances: among --coupled none");
+    if (flags.cpp_limits.chunk_tokens % cluster.block_tokens != 0)
+      refuse("--cpp-chunk", std::to_string(flags.cpp_limits.chunk_tokens),
+             fmt::format("multiples of a block's {} tokens", cluster.block_tokens));
+    cluster.groups = flags.cpp_limits;
+  }
   cluster.slo_ttft_ns = plan.promised.ttft_ns;
   cluster.slo_tbt_ns = plan.promised.tbt_ns;
   if (auto order = find_local_order(flags.local_order))
@@ -268,8 +277,10 @@ sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   options.cluster.coupled = find_coupling(run.mode).value_or(coupling::none);
   // Where a decode instance computes prompts itself, roles stay.
   options.cluster.changes_roles &= run.mode == disaggregated && find_routing_policy(run.policy)->changes_roles;
-  if (options.cluster.coupled != coupling::none)
+  if (options.cluster.coupled != coupling::none) {
     options.cluster.at_decode.reset();
+    options.cluster.groups.reset();
+  }
   options.cluster.evicts = run.evicts;
   options.clients.speed = run.speed;
   options.seed = run.seed;

@@ -29,6 +29,8 @@ struct sim_flags {
   uint32_t conditional_tokens = perigee::conditional{}.uncached_tokens_max;
   double conditional_share = perigee::conditional{}.uncached_share_max;
   uint32_t mixed_chunk = 1024;
+  bool cpp = false;
+  perigee::pipelining cpp_limits = {};
   std::vector<double> speeds = {1};
   std::string profile = "a800x8-llama3-70b";
   std::string lengths = "oracle";

@@ -65,6 +65,9 @@ public:
   uint32_t slots() const override {
     return slots_;
   }
+  uint64_t activation_bytes_block() const override {
+    return transformer_.activation_bytes_block();
+  }
 
   void submit(prefill_work work) override {
     queue_.push(std::move(work));
@@ -84,18 +87,21 @@ private:
   void run(const prefill_work& work, work_result& result) {
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
+    if (result.outcome = check_layers(work, layout_, activation_bytes_block()); !result.outcome.ok())
+      return;
     rows_.clear();
     for (auto i = uint32_t{0}; i < work.tokens.size(); ++i)
       rows_.push_back({work.tokens[i], work.start + i, work.blocks.data()});
     wanted_.clear();
     if (!work.samples.empty())
       wanted_.push_back(static_cast<uint32_t>(rows_.size()) - 1);
-    if (!transformer_.forward(rows_, wanted_, [&](uint32_t layer) {
-          if (queue_.stopping())
-            return false;
-          events_.layer_done(work.id, layer);
-          return true;
-        })) {
+    auto after_layer = [&](uint32_t layer) {
+      if (queue_.stopping())
+        return false;
+      events_.layer_done(work.id, layer);
+      return true;
+    };
+    if (!transformer_.forward(rows_, wanted_, after_layer, work.layers)) {
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }

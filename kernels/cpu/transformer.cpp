@@ -8,6 +8,7 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 namespace perigee::kernels::cpu {
@@ -57,7 +58,8 @@ void transformer::each_row(uint32_t rows, uint32_t width, Body&& body) {
   });
 }
 
-bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer) {
+bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
+                          layer_span layers) {
   auto count = static_cast<uint32_t>(rows.size());
   auto chunk_max = std::min(count, chunk_rows);
   ensure(x_, size_t{count} * config_.hidden);
@@ -70,9 +72,14 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
     everything_.resize(chunk_rows);
     std::iota(everything_.begin(), everything_.end(), 0u);
   }
-  embed(rows);
+  place(rows);
+  if (layers.first == 0)
+    embed(rows);
+  else
+    each_activation(rows, layers, [&](float* x, std::byte* outside, size_t bytes) { std::memcpy(x, outside, bytes); });
   auto last = config_.layers - 1;
-  for (auto layer = uint32_t{0}; layer < config_.layers; ++layer) {
+  auto end = layers.end_of(config_.layers);
+  for (auto layer = layers.first; layer < end; ++layer) {
     auto wanted_at = size_t{0};
     for (auto first = uint32_t{0}; first < count; first += chunk_rows) {
       auto part = chunk{rows.subspan(first, std::min(chunk_rows, count - first)), first, {}};
@@ -97,6 +104,8 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
     if (!after_layer(layer))
       return false;
   }
+  if (end < config_.layers)
+    each_activation(rows, layers, [&](float* x, std::byte* outside, size_t bytes) { std::memcpy(outside, x, bytes); });
   auto outputs = static_cast<uint32_t>(wanted.size());
   if (outputs == 0)
     return true;
@@ -115,14 +124,32 @@ std::span<const float> transformer::logits(uint32_t i) const noexcept {
   return {logits_.data() + size_t{i} * config_.vocab, config_.vocab};
 }
 
-/// Looks up the embeddings, and what every layer needs of the positions.
 void transformer::embed(std::span<const row> rows) {
   const auto& table = model_->weights().embedding;
-  auto half = config_.head_dim / 2;
-  auto scale = config_.rope.scaling.attention_factor;
   each_row(static_cast<uint32_t>(rows.size()), config_.hidden, [&](uint32_t i, float*) {
     widen(table.row(static_cast<uint32_t>(rows[i].token)), table.type,
           {x_.data() + size_t{i} * config_.hidden, config_.hidden});
+  });
+}
+
+/// Calls copy(residual stream, where it lies in the pool between two parts of the model, bytes) for every row.
+template <class Copy>
+void transformer::each_activation(std::span<const row> rows, layer_span layers, Copy&& copy) {
+  auto at = *activations_at(layout_, layers, activation_bytes_block());
+  auto bytes = config_.hidden * sizeof(float);
+  each_row(static_cast<uint32_t>(rows.size()), config_.hidden, [&](uint32_t i, float*) {
+    auto position = rows[i].position;
+    auto* outside = kv_.data() + layout_.offset(rows[i].slots[position / layout_.block_tokens], at)
+                    + position % layout_.block_tokens * bytes;
+    copy(x_.data() + size_t{i} * config_.hidden, outside, bytes);
+  });
+}
+
+/// What every layer needs of the positions.
+void transformer::place(std::span<const row> rows) {
+  auto half = config_.head_dim / 2;
+  auto scale = config_.rope.scaling.attention_factor;
+  each_row(static_cast<uint32_t>(rows.size()), config_.head_dim, [&](uint32_t i, float*) {
     auto* cosines = angles_.data() + size_t{i} * config_.head_dim;
     for (auto pair = 0u; pair < half; ++pair) {
       auto angle = rows[i].position * frequencies_[pair];

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/linear.hpp"
 #include "kernels/kv_layout.hpp"
+#include "kernels/layer_split.hpp"
 #include "kernels/model/model.hpp"
 
 #include <functional>
@@ -41,8 +42,15 @@ public:
 
   /// Computes K and V of all rows, and the logits of the rows whose indices `wanted` lists (ascending). Every position
   /// that a row attends must be in the pool or among the rows of the call. False when the hook said to stop. Tokens,
-  /// positions and slots must be valid.
-  bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer);
+  /// positions and slots must be valid. Only `layers`, as `prefill_work` says: valid, and with nothing wanted unless the
+  /// last layer is among them.
+  bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
+               layer_span layers = {});
+
+  /// Between two layers: the residual streams of a block's tokens, in f32.
+  uint64_t activation_bytes_block() const noexcept {
+    return uint64_t{config_.hidden} * sizeof(float) * layout_.block_tokens;
+  }
 
   /// Logits of the i-th wanted row of the last `forward`: `vocab` floats, valid until the next.
   std::span<const float> logits(uint32_t i) const noexcept;
@@ -58,7 +66,10 @@ private:
     std::span<const uint32_t> wanted; ///< of the call's list, those in this chunk
   };
 
+  void place(std::span<const row> rows);
   void embed(std::span<const row> rows);
+  template <class Copy>
+  void each_activation(std::span<const row> rows, layer_span layers, Copy&& copy);
   void compute_kv(uint32_t layer, const chunk& part);
   void store_kv(uint32_t layer, uint32_t index, const row& at);
   void finish_layer(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices, float* x);

@@ -167,6 +167,8 @@ private:
   void run(const prefill_work& work, work_result& result) {
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
+    if (result.outcome = check_layers(work, layout_, activation_bytes_block()); !result.outcome.ok())
+      return;
     auto count = static_cast<uint32_t>(work.tokens.size());
     auto rows_max = std::min(options_.rows_max, limits_.context);
     for (auto first = uint32_t{0}; first < count && result.outcome.ok(); first += rows_max) {

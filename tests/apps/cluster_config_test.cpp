@@ -342,6 +342,21 @@ TEST_CASE("cluster_config: decode instances may compute short rests of prompts, 
   CHECK(check_cluster_config(folded, known).empty());
   replace("coupled = \"chunked\"", "coupled = \"chunked\", conditional {}");
   CHECK(errors_of(text).size() == 1);
+  replace("conditional {}", "cpp {}");
+  CHECK(errors_of(text).size() == 1);
+}
+
+TEST_CASE("cluster_config: idle prefill instances may share the layers of long prompts") {
+  CHECK(!std::get<cluster_config>(parse(three_nodes)).policy.cpp);
+  auto given = parse(with("admission = \"none\"", "admission = \"none\", cpp { min-uncached-tokens = 9000, max-stages = 4 }"));
+  REQUIRE(std::holds_alternative<cluster_config>(given));
+  const auto& limits = std::get<cluster_config>(given).policy.cpp;
+  REQUIRE(limits.has_value());
+  CHECK(limits->uncached_tokens_min == 9000);
+  CHECK(limits->stages_max == 4);
+  CHECK(limits->chunk_tokens == 2048);
+  CHECK(error_with("admission = \"none\"", "cpp { max-stages = 9 }")
+        == "perigee.policy.cpp.max-stages: found 9, allowed 2 to 8");
 }
 
 TEST_CASE("cluster_config: parameters of the routing policy are numbers that it has, within their range") {

@@ -63,6 +63,25 @@ TEST_CASE("sim_options: where no policy is named it is what a cluster is served 
   CHECK(used(flags) == "central+none");
 }
 
+TEST_CASE("sim_options: instances share the layers of long prompts where there are prefill instances") {
+  auto flags = sim_flags{};
+  CHECK(!plan_sim(flags).common.cluster.groups.has_value());
+  flags.cpp = true;
+  flags.cpp_limits = {9000, 4, 1024};
+  flags.coupled = {"none", "chunked"};
+  auto plan = plan_sim(flags);
+  auto apart = options_of(plan, plan.runs.at(0)).cluster;
+  REQUIRE(apart.groups.has_value());
+  CHECK(apart.groups->uncached_tokens_min == 9000);
+  CHECK(apart.groups->stages_max == 4);
+  CHECK(apart.groups->chunk_tokens == 1024);
+  CHECK(!options_of(plan, plan.runs.at(1)).cluster.groups.has_value());
+  flags.cpp_limits.chunk_tokens = 1000;
+  CHECK(refusal_of(flags) == "--cpp-chunk: found \"1000\", allowed multiples of a block's 512 tokens");
+  flags.coupled = {"chunked"};
+  CHECK(refusal_of(flags).starts_with("--cpp: found \"--coupled chunked\""));
+}
+
 TEST_CASE("sim_options: what cannot be coupled is refused by name") {
   auto flags = sim_flags{};
   flags.coupled = {"mixed"};

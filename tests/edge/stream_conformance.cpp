@@ -290,6 +290,73 @@ void what_is_written_from_outside_is_read(stream_world& world) {
   CHECK(b.block(20) == b.block(0));
 }
 
+namespace {
+
+/// The first half of the layers in the slots from `from` on, the second in those from `to` on.
+struct two_parts {
+  bench& b;
+  kernels::layer_span lower = kernels::stage_layers(b.stream_.layout().layers, 0, 2);
+  kernels::layer_span upper = kernels::stage_layers(b.stream_.layout().layers, 1, 2);
+
+  std::byte* place(uint32_t slot, uint32_t layer) const {
+    return b.stream_.pool().data() + b.stream_.layout().offset(slot, layer);
+  }
+
+  /// One chunk through both parts; its activations are carried over as a network would.
+  kernels::work_result chunk(std::vector<token_id> tokens, uint32_t start, uint32_t from, uint32_t to, bool last) const {
+    const auto& layout = b.stream_.layout();
+    auto end = start + static_cast<uint32_t>(tokens.size());
+    auto blocks = b.blocks_for(end);
+    REQUIRE(b.run({0, tokens, start, slots(from, blocks), {}, lower}).outcome.ok());
+    auto bytes = b.stream_.activation_bytes_block();
+    auto lower_at = kernels::activations_at(layout, lower, bytes);
+    auto upper_at = kernels::activations_at(layout, upper, bytes);
+    REQUIRE(lower_at.has_value());
+    REQUIRE(upper_at.has_value());
+    for (auto block = start / layout.block_tokens; block < blocks; ++block)
+      std::copy_n(place(from + block, *lower_at), bytes, place(to + block, *upper_at));
+    // Tokens mean nothing to the upper layers.
+    auto work = prefill_work{0, std::vector<token_id>(tokens.size()), start, slots(to, blocks), {}, upper};
+    if (last)
+      work.samples = {greedy()};
+    return b.run(work);
+  }
+};
+
+} // namespace
+
+void parts_make_the_whole(stream_world& world) {
+  bench b{world};
+  auto both = two_parts{b};
+  if (b.stream_.activation_bytes_block() == 0) {
+    auto refused = b.run({0, {1}, 0, {0}, {}, both.lower});
+    CHECK(refused.outcome.code == errc::unsupported);
+    return;
+  }
+  const auto& layout = b.stream_.layout();
+  auto length = 3 * layout.block_tokens + 1;
+  auto tokens = prompt(world, length, 11);
+  auto whole = b.prefill(tokens, 0);
+  auto part = std::vector<token_id>(tokens.begin(), tokens.begin() + 2 * layout.block_tokens);
+  CHECK(both.chunk(part, 0, 10, 20, false).outcome.ok());
+  part.assign(tokens.begin() + 2 * layout.block_tokens, tokens.end());
+  auto end = both.chunk(part, 2 * layout.block_tokens, 10, 20, true);
+  REQUIRE(end.outcome.ok());
+  CHECK(end.tokens == std::vector{whole});
+  // Both halves together are the KV of the prompt.
+  for (uint32_t block = 0; block < b.blocks_for(length); ++block)
+    std::copy_n(both.place(10 + block, 0), both.lower.end * layout.layer_bytes, both.place(20 + block, 0));
+  CHECK(b.decode(whole, length, 20, 5) == b.decode(whole, length, 0, 5));
+  // Layers are told of, each of its part.
+  auto id = b.submit(prefill_work{0, {1}, 0, {30}, {}, both.lower});
+  b.answer(id);
+  CHECK(world.log.layers(id).front() == 0);
+  CHECK(world.log.layers(id).back() == both.lower.end - 1);
+  for (auto wrong : {kernels::layer_span{0, layout.layers + 1}, {both.lower.end, both.lower.end}})
+    CHECK(b.run({0, {1}, 0, {30}, {}, wrong}).outcome.code == errc::invalid_argument);
+  CHECK(b.run({0, {1}, 0, {30}, {greedy()}, both.lower}).outcome.code == errc::invalid_argument);
+}
+
 void choices_are_sampled_apart(stream_world& world) {
   bench b{world};
   auto tokens = prompt(world, 12, 8);

@@ -123,6 +123,29 @@ TEST_CASE("cluster: instances that do both, on rough networks, short of room, an
   }
 }
 
+TEST_CASE("cluster: prefill instances share the layers of prompts, on rough networks, with clients that leave") {
+  auto seeds = testing::seeds(100);
+  auto sum = run_seeds(100, [](uint64_t seed) { return pipelined(rough(seed)); },
+                       {"prefill: group goes", "prefill: group fell through", "prefill: no room for a stage",
+                        "prefill: writer fenced", "prefill: stage failed", "prefill: cancel computing"});
+  INFO(sum.text());
+  CHECK(sum.clients.finished + sum.clients.left == seeds * 200);
+  CHECK(sum.markers["prefill: group goes"] > seeds * 10);
+  CHECK(sum.clients.cached_tokens * 20 > sum.clients.prompt_tokens);
+}
+
+TEST_CASE("cluster: prefill instances share the layers of prompts, short of room, and die and come back") {
+  auto sum = run_seeds(15, [](uint64_t seed) { return pipelined(crowded(seed)); },
+                       {"prefill: group goes", "prefill: decode refused"});
+  CHECK(sum.clients.errors.empty());
+  auto victims = std::vector<std::pair<role, uint32_t>>{
+    {role::prefill, 0}, {role::prefill, 3}, {role::decode, 0}, {role::prefill, 1}, {role::conductor, 0}};
+  run_seeds(20, [&](uint64_t seed) { return pipelined(with_deaths(seed, victims)); },
+            {"prefill: group goes", "prefill: stage lost", "prefill: stage orphaned", "decode: writer died"});
+  auto broken = run_seeds(10, [](uint64_t seed) { return pipelined(with_broken_devices(seed)); }, {"prefill: group goes"});
+  CHECK(broken.clients.errors.empty());
+}
+
 TEST_CASE("cluster: devices break") {
   auto sum = run_seeds(12, with_broken_devices, {"decode: device error"});
   INFO(sum.text());
@@ -137,8 +160,9 @@ TEST_CASE("cluster: the same seed repeats a rough run to the byte") {
   }
 }
 
-TEST_CASE("cluster: the same seed repeats runs in which decode instances compute prompts to the byte") {
-  for (auto make : {+[] { return conditionally(rough(3)); }, +[] { return coupled(rough(3), coupling::chunked); }})
+TEST_CASE("cluster: the same seed repeats runs in which others compute prompts to the byte") {
+  for (auto make : {+[] { return conditionally(rough(3)); }, +[] { return coupled(rough(3), coupling::chunked); },
+                    +[] { return pipelined(rough(3)); }})
     CHECK(run(make()).digest == run(make()).digest);
 }
 

@@ -99,6 +99,14 @@ scenario conditionally(scenario what) {
   return what;
 }
 
+scenario pipelined(scenario what) {
+  auto& nodes = what.nodes;
+  nodes.prefills = 5;
+  nodes.model.layers = 6; // Of which a stage has room for activations beside its own.
+  nodes.groups = pipelining{8, 4, 2 * nodes.model.block_tokens};
+  return what;
+}
+
 scenario coupled(scenario what, coupling how) {
   auto& nodes = what.nodes;
   nodes.coupled = how;

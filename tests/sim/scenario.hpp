@@ -67,6 +67,9 @@ scenario crowded(uint64_t seed);
 /// As `what`, and decode instances compute prompts of which most is cached.
 scenario conditionally(scenario what);
 
+/// As `what`, with more prefill instances, and idle ones share the layers of nearly every prompt.
+scenario pipelined(scenario what);
+
 /// As `what`, with instances that do both, and shards beside them.
 scenario coupled(scenario what, coupling how);
 

@@ -21,8 +21,14 @@ public:
   }
 
 private:
+  static sim::stream_options halves() {
+    auto options = sim::stream_options{};
+    options.model.layers = 4; // Each half has room for activations in the place of the other.
+    return options;
+  }
+
   sim::world home_{{}};
-  sim::sim_stream stream_{home_, {}, log};
+  sim::sim_stream stream_{home_, halves(), log};
 };
 
 } // namespace

@@ -61,6 +61,8 @@ void flow_network::post(uint64_t number, transport::transfer work) {
   added.from = reading ? other : from.node;
   added.to = reading ? from.node : other;
   added.bytes = added.left = static_cast<double>(transport::total_bytes(work.pieces)) * options_.bytes_scale;
+  if (!work.pieces.empty())
+    added.share = static_cast<double>(work.pieces.front().bytes) / static_cast<double>(options_.block_bytes);
   (reading ? totals_.read_bytes : totals_.written_bytes) += added.bytes;
   if (auto source = sources_.find(from.node); !reading && source != sources_.end())
     for (const auto& part : work.pieces)
@@ -121,7 +123,8 @@ void flow_network::on_alarm(uint64_t what) {
   for (auto& it : flows_) {
     if (!it.draining && it.left <= nothing_left) {
       it.draining = true;
-      auto exposed = it.source_ready_ns + whole_ns(it.bytes / (options_.handover_layers * it.rate));
+      auto layers = std::max(1.0, options_.handover_layers * it.share);
+      auto exposed = it.source_ready_ns + whole_ns(it.bytes / (layers * it.rate));
       it.ends_ns = std::max(now, it.source_ready_ns == 0 ? 0 : exposed) + options_.latency_ns;
     }
   }

@@ -21,6 +21,7 @@ struct flow_options {
   uint64_t latency_ns = 0;        ///< after the last byte, until both sides know
   /// Layer-wise hand-over: of what is sent while it is being computed, one part in so many is left at the end.
   double handover_layers = 80;
+  uint64_t block_bytes = 1; ///< of a transfer's piece that has all layers
   run_recorder* recorder = nullptr; ///< told of each flow that ended; may be null
   double bytes_token = 1;           ///< on the wire, for what it is told
 };
@@ -66,6 +67,7 @@ private:
     uint32_t from = 0; ///< node whose port sends
     uint32_t to = 0;
     double bytes = 0;
+    double share = 1; ///< of the layers
     double left = 0;
     double rate = 0; ///< bytes per second
     uint64_t posted_ns = 0;

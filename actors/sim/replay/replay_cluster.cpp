@@ -43,12 +43,13 @@ timing patient() {
 } // namespace
 
 replay_cluster::replay_cluster(world& home, replay_cluster_options options, const std::vector<uint32_t>& output_tokens)
-  : home_(home), options_(std::move(options)), output_tokens_(output_tokens), layout_{1, options_.block_tokens, 1},
+  : home_(home), options_(std::move(options)), output_tokens_(output_tokens), layout_(layout_of(options_)),
     random_(home.random("replay")),
     links_(home, {.latency_ns_min = options_.link_latency_ns, .latency_ns_max = options_.link_latency_ns,
                   .serialize = options_.serialize}) {
   flow_options wires;
   wires.bytes_per_second = options_.profile.costs.network_bytes_second;
+  wires.block_bytes = layout_.block_bytes();
   wires.bytes_scale = options_.profile.costs.kv_bytes_token * options_.block_tokens / static_cast<double>(layout_.block_bytes());
   wires.handover_layers = options_.profile.handover_layers;
   wires.recorder = options_.recorder;
@@ -68,6 +69,12 @@ replay_cluster::replay_cluster(world& home, replay_cluster_options options, cons
   for (uint32_t i = 0; i < options_.prefill_instances() + options_.decode_instances(); ++i)
     add_device(i);
   introduce();
+}
+
+/// One byte stands for a block; where groups share the layers of a prompt, for each of its layers.
+kernels::kv_layout replay_cluster::layout_of(const replay_cluster_options& options) {
+  auto layers = options.groups ? static_cast<uint32_t>(options.profile.handover_layers) : 1;
+  return {layers, options.block_tokens, 1};
 }
 
 node_spec replay_cluster::begin_node() {
@@ -117,6 +124,7 @@ void replay_cluster::add_conductor() {
   conductor.slo_tbt_ns = options_.slo_tbt_ns;
   conductor.coupled = options_.coupled;
   conductor.at_decode = options_.at_decode;
+  conductor.groups = options_.groups;
   conductor.mixed_chunk_tokens = options_.mixed_chunk_tokens;
   conductor.changes_roles = options_.changes_roles;
   auto instances = options_.prefills + options_.decodes;
@@ -167,6 +175,10 @@ void replay_cluster::add_device(uint32_t number) {
 void replay_cluster::add_prefill(node_spec& spec, uint32_t index, const replay_stream_options& common) {
   auto options = common;
   options.slots = options_.blocks_max;
+  const auto& profile = options_.profile;
+  if (options_.groups)
+    options.activation_bytes_block = static_cast<uint64_t>(
+      profile.activation_bytes_token * profile.handover_layers / profile.costs.kv_bytes_token + 0.5);
   auto number = spec.self.node;
   spec.prefills.push_back({index, make_device(std::move(options))});
   add_shard(spec, index);

@@ -22,6 +22,7 @@ struct replay_profile {
   std::string name = "a800x8-llama3-70b";
   cost_profile costs;
   double handover_layers = 80;          ///< one part in so many of a hand-over is left when the prefill ends
+  double activation_bytes_token = 16'384; ///< between two layers: hidden size x 2
   uint64_t decode_tokens = 1'330'000;   ///< KV capacity of a decode instance
   uint64_t cache_tokens = 3'000'000;    ///< DRAM cache beside each prefill instance
 };
@@ -43,6 +44,7 @@ struct replay_cluster_options {
   /// Not `none`: `prefills` + `decodes` instances do both, each with a shard beside it.
   coupling coupled = coupling::none;
   std::optional<conditional> at_decode; ///< which prompts decode instances compute
+  std::optional<pipelining> groups;     ///< which prompts several prefill instances compute together
   uint32_t mixed_chunk_tokens = 1024;   ///< of a prompt that a decode instance computes, between two steps
   eviction evicts = eviction::lru;
   uint32_t copies_cool = copies_cool_default;
@@ -94,6 +96,7 @@ public:
   }
 
 private:
+  static kernels::kv_layout layout_of(const replay_cluster_options& options);
   void add_gateway(uint32_t index);
   void add_conductor();
   void add_device(uint32_t number);

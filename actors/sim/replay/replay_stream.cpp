@@ -22,7 +22,8 @@ uint64_t replay_stream::item::id() const {
 
 replay_stream::replay_stream(world& home, replay_stream_options options, uint64_t seed, kernels::stream_events& events)
   : home_(home), options_(std::move(options)), random_(seed), events_(events),
-    pool_(options_.slots * options_.layout.block_bytes()), ready_ns_(options_.slots) {}
+    pool_(std::make_unique_for_overwrite<std::byte[]>(options_.slots * options_.layout.block_bytes())),
+    ready_ns_(options_.slots) {}
 
 void replay_stream::submit(kernels::prefill_work work) {
   enqueue(std::move(work));
@@ -53,7 +54,7 @@ void replay_stream::cancel(uint64_t id) {
 }
 
 uint64_t replay_stream::ready_ns(const std::byte* place) const {
-  auto offset = static_cast<uint64_t>(place - pool_.data());
+  auto offset = static_cast<uint64_t>(place - pool_.get());
   return ready_ns_[offset / options_.layout.block_bytes()];
 }
 
@@ -87,20 +88,22 @@ uint64_t replay_stream::start(const kernels::prefill_work& work) {
   if (fresh) {
     progress.factor = options_.prefill_noise.empty() ? 1 : options_.prefill_noise[random_.below(options_.prefill_noise.size())];
     seconds += costs.prefill_constant + costs.prefill_reused * first;
-    ++totals_.prefills;
+    totals_.prefills += work.layers.first == 0;
   }
   progress.end = work.start + static_cast<uint32_t>(work.tokens.size());
-  auto takes = to_ns(seconds * progress.factor);
+  auto layers = options_.layout.layers;
+  auto share = static_cast<double>(work.layers.end_of(layers) - work.layers.first) / layers;
+  auto takes = to_ns(seconds * progress.factor * share);
   if (!work.samples.empty())
     prompts_.erase(work.blocks.front());
   if (options_.recorder != nullptr)
     options_.recorder->chunk(options_.instance, work.blocks.front(), fresh, home_.now(), home_.now() + takes, work.tokens.size(),
                              work.samples.empty() ? std::nullopt : std::optional{work.samples.front().params.seed});
-  totals_.computed_tokens += work.tokens.size();
+  totals_.computed_tokens += work.layers.first == 0 ? work.tokens.size() : 0;
   totals_.prefill_ns += takes;
   for (auto block = work.start / options_.layout.block_tokens; block < work.blocks.size(); ++block)
     ready_ns_[work.blocks[block]] = home_.now() + takes;
-  events_.layer_done(work.id, 0);
+  events_.layer_done(work.id, work.layers.end_of(layers) - 1);
   return takes;
 }
 

@@ -24,6 +24,7 @@ struct replay_stream_options {
   cost_profile costs;
   kernels::kv_layout layout; ///< bytes are stand-ins: nothing is ever computed on them
   uint32_t slots = 0;
+  uint64_t activation_bytes_block = 0; ///< between two layers; 0: it runs all layers
   /// Tokens that each request generates, by its sampling seed. Only this device knows. Must outlive the stream.
   const std::vector<uint32_t>* output_tokens = nullptr;
   /// Factors on the time of whole prefills, drawn at random; none: every prefill takes what the profile says.
@@ -34,8 +35,9 @@ struct replay_stream_options {
 };
 
 /// A device that computes nothing and takes the time of a cost profile, with the contract of `kernels::stream`. A prompt
-/// pays the profile's constant and its reused tokens with its first chunk; every chunk the increment over its ends. The
-/// `layer_done` of a chunk comes when it starts: the network that carries its KV away knows from `ready_ns` when the last
+/// pays the profile's constant and its reused tokens with its first chunk; every chunk the increment over its ends; a part
+/// of the layers its share of that. One `layer_done` for all layers of a chunk comes when it starts: the network that
+/// carries its KV away knows from `ready_ns` when the last
 /// of it is there (layer-wise hand-over as one flow). `events` must outlive it; they are called between two messages.
 class replay_stream final : public kernels::stream, private alarm_target {
 public:
@@ -45,7 +47,10 @@ public:
     return options_.layout;
   }
   std::span<std::byte> pool() override {
-    return pool_;
+    return {pool_.get(), options_.slots * options_.layout.block_bytes()};
+  }
+  uint64_t activation_bytes_block() const override {
+    return options_.activation_bytes_block;
   }
   uint32_t slots() const override {
     return options_.slots;
@@ -104,7 +109,7 @@ private:
   const replay_stream_options options_;
   random_stream random_;
   kernels::stream_events& events_;
-  std::vector<std::byte> pool_;
+  std::unique_ptr<std::byte[]> pool_; ///< nobody looks into it
   std::vector<uint64_t> ready_ns_; ///< by slot
   std::map<uint32_t, prompt> prompts_; ///< by the slot of their first block
   std::deque<item> queue_;             ///< the first one runs

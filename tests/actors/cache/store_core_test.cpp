@@ -118,6 +118,19 @@ TEST_CASE("store_core: a fetch leases, reads and releases at each shard of its p
   CHECK_EQ(it.core.open_ops(), 0);
 }
 
+TEST_CASE("store_core: a fetch may read a part of each block") {
+  auto it = fixture{1};
+  auto part = it.job(1, 2, {{shard(0), 2}});
+  part.offset = 16;
+  part.bytes = 24;
+  it.core.start(owner, part, it.now);
+  auto move = it.read_from(0, {4, 5});
+  REQUIRE_EQ(move.pieces.size(), 2);
+  CHECK_EQ(move.pieces[1].local_offset, 11 * 64 + 16);
+  CHECK_EQ(move.pieces[1].remote_offset, 5 * 64 + 16);
+  CHECK_EQ(move.pieces[1].bytes, 24);
+}
+
 TEST_CASE("store_core: a fetch ends at the first gap with what it has") {
   auto it = fixture{2};
   it.core.start(owner, it.job(1, 3, {{shard(0), 2}, {shard(1), 1}}), it.now);

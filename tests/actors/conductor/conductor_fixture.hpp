@@ -51,6 +51,7 @@ struct conductor_fixture {
     news.sequence = ++sequence;
     news.full = true;
     news.token_capacity = tokens;
+    news.stages_max = stages_max;
     news.ended = std::move(ended);
     core.on(now, news);
   }
@@ -93,6 +94,7 @@ struct conductor_fixture {
 
   uint64_t now = 1000 * ms;
   uint64_t sequence = 0;
+  uint32_t stages_max = 1; ///< in reports
   address session = {role::session, 0, 0, 9};
   load_view view;
   std::function<route_decision(const route_query&, const load_view&)> policy =

@@ -361,6 +361,54 @@ TEST_CASE("decode_core: a dead writer is fenced before its slots are free; what 
   CHECK_EQ(it.step().rows.size(), 1);
 }
 
+TEST_CASE("decode_core: the slots of a group's request wait for all of its stages") {
+  constexpr auto third_prefill = address{role::prefill, 2, 6, 22};
+  auto reserved = [&] {
+    auto it = decode_script{};
+    for (const auto& who : {the_prefill, other_prefill, third_prefill})
+      it.tell(peer_up{who, {}});
+    auto request = it.reservation(1, 8);
+    request.stages = {other_prefill, third_prefill};
+    it.reserve_for(request);
+    return it;
+  };
+  auto unclean = reserved();
+  unclean.tell(quiesced{the_prefill, ticket_of(1), false});
+  auto fences = unclean.take_local<fence_node>();
+  REQUIRE_EQ(fences.size(), 3);
+  for (const auto& fence : fences) {
+    CHECK_EQ(unclean.slots(slot_state::transfer), 2);
+    unclean.tell(node_fenced{fence.id});
+  }
+  CHECK(unclean.empty());
+
+  auto stage_dies = reserved();
+  stage_dies.tell(peer_down{other_prefill});
+  auto fence = stage_dies.only_local<fence_node>();
+  CHECK(fence.peer == other_prefill);
+  stage_dies.tell(node_fenced{fence.id});
+  CHECK_EQ(stage_dies.slots(slot_state::transfer), 2); // The head has not said that the others are quiet.
+  stage_dies.tell(quiesced{the_prefill, ticket_of(1), true});
+  CHECK(stage_dies.empty());
+
+  auto head_dies = reserved();
+  head_dies.tell(peer_down{the_prefill});
+  CHECK_EQ(head_dies.count<cancel>(), 2);
+  head_dies.tick_after(300 * ms);
+  CHECK_EQ(head_dies.count<cancel>(), 2); // Repeated.
+  head_dies.tell(cancelled{other_prefill, ticket_of(1)});
+  head_dies.tick_after(300 * ms);
+  CHECK_EQ(head_dies.only<cancel>(third_prefill).id, ticket_of(1));
+  head_dies.tell(peer_down{third_prefill});
+  fences = head_dies.take_local<fence_node>();
+  REQUIRE_EQ(fences.size(), 3);
+  for (const auto& one : fences) {
+    CHECK_EQ(head_dies.slots(slot_state::transfer), 2);
+    head_dies.tell(node_fenced{one.id});
+  }
+  CHECK(head_dies.empty());
+}
+
 TEST_CASE("decode_core: a session's death ends what runs for it, and what was coming") {
   auto it = decode_script{};
   it.join(it.reservation(1, 8));

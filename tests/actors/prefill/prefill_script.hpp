@@ -20,6 +20,8 @@ struct prefill_script : core_script<prefill_core> {
     options.layout = {2, 4, 64};
     options.slots = slots;
     options.region = 3;
+    options.remote = {3, 0, 1 << 20};
+    options.activation_bytes_block = 64; // As much as a layer.
     options.local_shard = local_shard.index;
     options.chunk_tokens = 8;
     options.queue_max = queue_max;
@@ -48,6 +50,35 @@ struct prefill_script : core_script<prefill_core> {
     return made;
   }
 
+  /// The same, computed together with `other_prefill`, which runs the first layer.
+  static prefill_job grouped_job(uint64_t number, uint32_t tokens) {
+    auto made = job(number, tokens);
+    made.group = {{other_prefill}, 8};
+    return made;
+  }
+
+  /// What `other_prefill` as the head of that group asks the first stage.
+  static stage_job stage_of(const prefill_job& what) {
+    auto made = stage_job{};
+    made.from = other_prefill;
+    made.id = what.id;
+    made.stages = 2;
+    made.chunk_tokens = 8;
+    made.tokens = what.tokens;
+    made.deadline_ns = what.deadline_ns;
+    return made;
+  }
+
+  /// Where somebody is to write that job's blocks.
+  static write_target target(const address& who, const prefill_job& what) {
+    auto made = write_target{who, {8, 0, 1 << 20}, {}, {}};
+    made.slots.resize(blocks_of(what));
+    std::iota(made.slots.begin(), made.slots.end(), 50);
+    made.immediates.resize(who.kind == role::decode ? 1 : chunks_max(static_cast<uint32_t>(what.tokens.size()), 8));
+    std::iota(made.immediates.begin(), made.immediates.end(), 900);
+    return made;
+  }
+
   template <class Message>
   std::vector<Message> take_local() {
     return take_of<Message>(core.local);
@@ -62,7 +93,7 @@ struct prefill_script : core_script<prefill_core> {
 
   /// The device finishes one item, layer by layer.
   void finish(const kernels::prefill_work& work, std::vector<token_id> tokens = {}) {
-    for (auto layer = 0u; layer < 2; ++layer)
+    for (auto layer = work.layers.first; layer < work.layers.end_of(2); ++layer)
       tell(layer_done{work.id, layer});
     if (!work.samples.empty() && tokens.empty())
       tokens.assign(work.samples.size(), 500);

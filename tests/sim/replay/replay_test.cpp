@@ -4,6 +4,7 @@
 #include "tests/sim/replay/replay_digest.hpp"
 #include "tests/support/testing.hpp"
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -53,6 +54,37 @@ TEST_CASE("replay: a request alone takes what the profile says, and a few contro
   CHECK(result.decode_steps == 2);
   CHECK(result.prefill_s == doctest::Approx(profile_seconds(10'000, 0)));
   CHECK(result.handed_over_tokens == 20 * 512);
+}
+
+TEST_CASE("replay: instances that share the layers of a long prompt take a part of its time, and the last chunk's way") {
+  constexpr auto tokens = 85'000u;
+  constexpr auto chunk = 4096u;
+  std::vector<trace_request> trace{lone_request(tokens, 40, 0)}; // Decoded while layers are gathered.
+  auto options = small_cluster();
+  options.cluster.prefills = 4;
+  auto alone = run_replay(trace, options);
+  CHECK(alone.records.at(0).ttft_ns > 14'000'000'000);
+  options.cluster.groups = pipelining{16'384, 8, chunk};
+  auto result = run_replay(trace, options);
+  CHECK(result.problems == std::vector<std::string>{});
+  REQUIRE(result.records.at(0).finished);
+  // A chunk begins at a stage when it left the one before, and the stage has done the chunk before.
+  auto ends = std::array<double, 4>{};
+  for (auto start = 0u; start < tokens; start += chunk) {
+    auto end = std::min(tokens, start + chunk);
+    auto takes = profile_seconds(end, 0) - (start == 0 ? 0 : profile_seconds(start, 0));
+    for (auto stage = 0u; stage < 4; ++stage)
+      ends[stage] = std::max(ends[stage], stage == 0 ? 0 : ends[stage - 1]) + takes / 4;
+  }
+  auto ttft = static_cast<double>(result.records[0].ttft_ns) / 1e9;
+  CHECK(ttft > ends[3]);
+  CHECK(ttft < ends[3] + 0.02); // Control messages, and activations on the wire.
+  CHECK(ttft < 5);
+  CHECK(result.prefill_s == doctest::Approx(profile_seconds(tokens, 0)));
+  // All of the KV went to decode, the layers of three stages to the head for its shard, activations beside.
+  auto kv = 167.0 * 512;
+  CHECK(result.handed_over_tokens > kv + 0.74 * 166 * 512);
+  CHECK(result.handed_over_tokens < 2 * kv + 0.16 * kv);
 }
 
 TEST_CASE("replay: the second of two equal prompts computes one token, also of a partial last block") {

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/actors/conductor/conductor_fixture.hpp"
+#include "tests/support/testing.hpp"
+
+using namespace perigee;
+using namespace perigee::testing;
+
+namespace {
+
+/// A Conductor that splits prompts of 1,000 uncached tokens and more, in chunks of 512, with one decode instance.
+struct groups_fixture : conductor_fixture {
+  explicit groups_fixture(uint32_t prefills, uint32_t limit = 8) : conductor_fixture(options_with(limit)) {
+    stages_max = 8;
+    up(role::decode, 0, 500'000);
+    for (auto i = 0u; i < prefills; ++i)
+      up(role::prefill, i, 500'000);
+  }
+
+  static conductor_options options_with(uint32_t limit) {
+    auto options = conductor_options{};
+    options.groups = pipelining{1000, limit, 512};
+    return options;
+  }
+
+  placed place(uint64_t number, uint32_t tokens) {
+    auto id = submit(number, tokens);
+    for (const auto& answer : sent<placed>())
+      if (answer.id == id)
+        return answer;
+    FAIL("request " << number << " has no place");
+    return {};
+  }
+
+  const books::member& at(uint32_t prefill) const {
+    return *core.ledger().find(role::prefill, prefill);
+  }
+};
+
+} // namespace
+
+TEST_CASE("conductor: instances share the layers of a long prompt, and are reserved together") {
+  auto it = groups_fixture{4};
+  auto answer = it.place(1, 20'000);
+  REQUIRE_EQ(answer.group.others.size(), 3);
+  CHECK_EQ(answer.group.chunk_tokens, 512);
+  for (const auto& other : answer.group.others)
+    CHECK(other != answer.prefill);
+  CHECK_EQ(it.core.decisions().back().decision.stages.size(), 3);
+  auto takes_ns = it.at(0).queued_ns;
+  CHECK_GT(takes_ns, 0);
+  for (auto i = 0u; i < 4; ++i) {
+    CHECK_EQ(it.at(i).queued, 1);
+    CHECK_EQ(it.at(i).queued_ns, takes_ns);
+    CHECK_EQ(it.at(i).open, 1);
+  }
+  // 0.048 + 20,000 * 1.107e-4 + 20,000² * 7.25e-10 s alone; a quarter of it, and of the last chunk three times.
+  CHECK_GT(takes_ns, 2'552 * ms / 4);
+  CHECK_LT(takes_ns, 2'552 * ms / 4 + 80 * ms);
+  CHECK_EQ(it.core.decisions().back().decision.chosen.prefill_ns, takes_ns);
+}
+
+TEST_CASE(
+  "conductor: short prompts have one instance, and so has everything where the others have more than one prompt") {
+  auto it = groups_fixture{2};
+  CHECK(it.place(1, 999).group.others.empty());
+  auto busy = groups_fixture{2};
+  CHECK_EQ(busy.place(1, 20'000).group.others.size(), 1);
+  CHECK_EQ(busy.place(2, 20'000).group.others.size(), 1);
+  CHECK(busy.place(3, 20'000).group.others.empty());
+  auto limited = groups_fixture{4, 2};
+  CHECK_EQ(limited.place(1, 20'000).group.others.size(), 1);
+}
+
+TEST_CASE("conductor: only who can run a part of the layers is in a group") {
+  auto it = groups_fixture{2};
+  it.stages_max = 1;
+  it.up(role::prefill, 2, 500'000);
+  it.stages_max = 2;
+  it.up(role::prefill, 3, 500'000);
+  auto answer = it.place(1, 20'000);
+  CHECK_LE(answer.group.others.size(), 2);
+  for (const auto& other : answer.group.others)
+    CHECK_NE(other.index, 2);
+}
+
+TEST_CASE("conductor: a group is free when its prompt is computed, and its reservations end with the head's") {
+  auto it = groups_fixture{3};
+  auto answer = it.place(1, 20'000);
+  REQUIRE_EQ(answer.group.others.size(), 2);
+  it.report_computed(answer.prefill, answer.id);
+  for (auto i = 0u; i < 3; ++i) {
+    CHECK_EQ(it.at(i).queued, 0);
+    CHECK_EQ(it.at(i).queued_ns, 0);
+  }
+  it.send_report(answer.prefill, 500'000, {{answer.id, 20'000, 0}});
+  for (auto i = 0u; i < 3; ++i) {
+    CHECK(it.at(i).open == 0);
+    CHECK_EQ(it.at(i).tokens, 0);
+  }
+}
+
+TEST_CASE("conductor: the death of a stage takes its reservation with it, that of the head all of them") {
+  for (auto head_dies : {false, true}) {
+    auto it = groups_fixture{3};
+    auto answer = it.place(1, 20'000);
+    auto gone = head_dies ? answer.prefill : answer.group.others.at(0);
+    it.core.on(it.now, peer_down{gone});
+    for (auto i = 0u; i < 3; ++i)
+      if (i != gone.index)
+        CHECK_EQ(it.at(i).open, head_dies ? 0 : 1);
+    if (head_dies)
+      continue;
+    it.core.on(it.now, cancelled{answer.prefill, answer.id});
+    for (auto i = 0u; i < 3; ++i)
+      if (i != gone.index)
+        CHECK_EQ(it.at(i).tokens, 0);
+  }
+}
