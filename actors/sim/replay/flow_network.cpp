@@ -62,12 +62,13 @@ void flow_network::post(uint64_t number, transport::transfer work) {
   added.to = reading ? from.node : other;
   added.bytes = added.left = static_cast<double>(transport::total_bytes(work.pieces)) * options_.bytes_scale;
   if (!work.pieces.empty())
-    added.share = static_cast<double>(work.pieces.front().bytes) / static_cast<double>(options_.block_bytes);
+    added.share =
+      std::min(1.0, static_cast<double>(work.pieces.front().bytes) / static_cast<double>(options_.block_bytes));
   (reading ? totals_.read_bytes : totals_.written_bytes) += added.bytes;
   if (auto source = sources_.find(from.node); !reading && source != sources_.end())
     for (const auto& part : work.pieces)
-      added.source_ready_ns = std::max(
-        added.source_ready_ns, source->second(from.owner->local_memory(work.local) + part.local_offset));
+      added.source_ready_ns =
+        std::max(added.source_ready_ns, source->second(from.owner->local_memory(work.local) + part.local_offset));
   added.posted_ns = home_.now();
   added.work = std::move(work);
   ++totals_.flows;
@@ -77,8 +78,8 @@ void flow_network::post(uint64_t number, transport::transfer work) {
 }
 
 void flow_network::cancel(const flow_fabric& owner, uint64_t id) {
-  auto at = std::find_if(flows_.begin(), flows_.end(),
-                         [&](const flow& it) { return it.owner == &owner && it.work.id == id; });
+  auto at =
+    std::find_if(flows_.begin(), flows_.end(), [&](const flow& it) { return it.owner == &owner && it.work.id == id; });
   if (at == flows_.end() || at->draining)
     return; // What has left its port arrives.
   move_on();
@@ -184,7 +185,8 @@ void flow_network::finish(const flow& done) {
     return;
   auto there = endpoints_.find(here->second.remote);
   if (there == endpoints_.end()) {
-    done.owner->books_.close(done.owner->events_, done.work, {errc::peer_lost, "the peer closed the connection"}, 0, true);
+    done.owner->books_.close(done.owner->events_, done.work, {errc::peer_lost, "the peer closed the connection"}, 0,
+                             true);
     return;
   }
   if (done.work.immediate)

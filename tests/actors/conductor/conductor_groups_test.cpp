@@ -59,14 +59,13 @@ TEST_CASE("conductor: instances share the layers of a long prompt, and are reser
   CHECK_EQ(it.core.decisions().back().decision.chosen.prefill_ns, takes_ns);
 }
 
-TEST_CASE(
-  "conductor: short prompts have one instance, and so has everything where the others have more than one prompt") {
+TEST_CASE("conductor: short prompts have one instance, and so has everything where the others are busy for too long") {
   auto it = groups_fixture{2};
   CHECK(it.place(1, 999).group.others.empty());
   auto busy = groups_fixture{2};
   CHECK_EQ(busy.place(1, 20'000).group.others.size(), 1);
-  CHECK_EQ(busy.place(2, 20'000).group.others.size(), 1);
-  CHECK(busy.place(3, 20'000).group.others.empty());
+  CHECK(busy.place(2, 20'000).group.others.empty()); // Half the time saves no more than waiting for the other takes.
+  CHECK(busy.place(3, 60'000).group.others.empty()); // It would, but the other has two prompts.
   auto limited = groups_fixture{4, 2};
   CHECK_EQ(limited.place(1, 20'000).group.others.size(), 1);
 }
