@@ -29,7 +29,9 @@ void prefill_core::form_group(attempt& head, const fetch_plan& plan, uint64_t no
   auto stages = static_cast<uint32_t>(group.others.size()) + 1;
   auto chunk_tokens = whole_blocks(group.chunk_tokens, options_.layout.block_tokens);
   auto chunks = chunks_max(static_cast<uint32_t>(head.job.tokens.size()), chunk_tokens);
-  if (stages > stages_max_ || inbound_.size() + chunks + 1 > immediate_indices) {
+  // Of one that is not known to live, nobody would say that it is gone, and its blocks would be waited for for ever.
+  auto all_live = std::ranges::all_of(group.others, [&](const auto& who) { return prefills_.contains(who); });
+  if (!all_live || stages > stages_max_ || inbound_.size() + chunks + 1 > immediate_indices) {
     marker("prefill: cannot head a group");
     head.job.group = {};
     return;

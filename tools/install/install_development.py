@@ -23,7 +23,7 @@ includedir=${{pcfiledir}}/{to_include}
 Name: perigee
 Description: routing policies for perigee, and the simulator that proves them
 Version: {version}
-Requires: libcrypto fmt
+Requires: libcrypto fmt libpcre2-8 libutf8proc
 Cflags: -I${{includedir}}/perigee -isystem ${{includedir}}/perigee/caf -ffp-contract=off -pthread
 Libs: -L${{libdir}} -lperigee ${{libdir}}/perigee/libcaf_core.a -pthread -ldl
 """

@@ -201,6 +201,37 @@ TEST_CASE("prefill group: a stage that dies before the group goes costs nothing"
   CHECK(it.all_empty());
 }
 
+TEST_CASE("prefill group: with one that died before it was named no group is formed, and nobody waits for it") {
+  auto it = group_world{3};
+  it.kill(0);
+  it.tell(it.head(), it.job(1, 16));
+  it.tell(it.head(), cancel{the_session, 0, ticket_of(1)}); // Such a group could never have been closed.
+  it.run();
+  CHECK(it.all_empty());
+  it.tell(it.head(), it.job(2, 16));
+  it.run();
+  CHECK_EQ(works_of(it, it.head()), 2);
+  CHECK_EQ(works_of(it, 1), 0);
+  join(it);
+  CHECK(it.all_empty());
+}
+
+TEST_CASE("prefill group: nobody becomes a stage for a head that died before it asked") {
+  auto it = group_world{2};
+  it.tell(it.head(), it.job(1, 16));
+  auto ask = stage_job{};
+  ask.from = group_world::who(1);
+  ask.id = ticket_of(2);
+  ask.stages = 2;
+  ask.chunk_tokens = 8;
+  ask.tokens.assign(8, 1);
+  ask.deadline_ns = 60'000 * ms;
+  it.kill(1);
+  it.tell(0, ask);
+  it.run();
+  CHECK(it.all_empty());
+}
+
 TEST_CASE("prefill group: a cancel lets the stages go one after the other, then says so") {
   auto it = group_world{3};
   begin(it, it.job(1, 32));
