@@ -165,7 +165,9 @@ private:
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
   uint64_t reused_tokens(const entry& waiting, const route_decision& decision) const;
   uint64_t group_ns(uint64_t tokens, uint64_t reused, uint64_t stages) const;
-  std::vector<const books::member*> stages_for(uint64_t tokens, uint32_t but) const;
+  std::vector<const books::member*> stages_for(uint64_t tokens, const route_decision& decision) const;
+  bool decodes_beside(const books::member& prefill) const;
+  double crowd() const;
   void form_group(uint64_t now_ns, const entry& waiting, route_decision& decision) const;
   std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);
   void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);

@@ -199,6 +199,7 @@ struct route_decision {
   uint64_t view = 0; ///< version of the policy's view of the instances: how many changes it had seen
   bool at_decode = false; ///< by the Conductor alone: `chosen.prefill` is a decode instance; it computes the prompt
   std::vector<uint32_t> stages = {}; ///< by the Conductor alone: who runs the layers before those of `chosen.prefill`
+  std::vector<uint32_t> spared = {}; ///< prefill instances that shall not be among `stages`
 };
 
 template <class Inspector>
@@ -319,7 +320,8 @@ bool inspect(Inspector& f, route_decision& x) {
   return f.object(x).fields(f.field("placement", x.placement), f.field("what", x.what), f.field("chosen", x.chosen),
                             f.field("decode", x.decode), f.field("best", x.best), f.field("sort_key", x.sort_key),
                             f.field("ask_again_ns", x.ask_again_ns), f.field("reason", x.reason),
-                            f.field("view", x.view), f.field("at_decode", x.at_decode), f.field("stages", x.stages));
+                            f.field("view", x.view), f.field("at_decode", x.at_decode), f.field("stages", x.stages),
+                            f.field("spared", x.spared));
 }
 
 } // namespace perigee

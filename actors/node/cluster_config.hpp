@@ -48,7 +48,7 @@ struct policy_config {
   std::string local_order = "fifo";
   std::string coupled = "none";
   std::optional<conditional_config> conditional; ///< nothing: prefill instances compute all prompts
-  std::optional<pipelining_config> cpp; ///< nothing: each prompt has one instance
+  std::optional<pipelining_config> cpp; ///< nothing: as the routing policy wants it
   std::string plugin;            ///< a shared library whose policies may be named as `route`; empty: none
   std::string remote;            ///< "HOST:PORT" of the policy host, with `route` "remote"
   std::string eviction = "lru";

@@ -77,7 +77,7 @@ constexpr auto pipelining_keys = std::array{
   config_key<pipelining_config>{"min-uncached-tokens", &pipelining_config::uncached_tokens_min,
                                 "prompts with at least so many uncached tokens", false, 1, 1'073'741'824},
   config_key<pipelining_config>{"max-stages", &pipelining_config::stages_max,
-                                "the most prefill instances that share a prompt's layers", false, 2, 8},
+                                "the most prefill instances that share a prompt's layers; 1: none do", false, 1, 8},
   config_key<pipelining_config>{"chunk-tokens", &pipelining_config::chunk_tokens,
                                 "tokens that go through a stage at once, in whole blocks", false, 1, 1'048'576},
 };
@@ -265,7 +265,7 @@ std::string config_keys_markdown() {
          "rests of prompts themselves |\n";
   add_rows<conditional_config>(out, "perigee.policy.conditional");
   out += "| `perigee.policy.cpp` | section |  |  | given, even empty: idle prefill instances share the layers of long "
-         "prompts |\n";
+         "prompts; absent: where the routing policy wants it (`perigee` does) |\n";
   add_rows<pipelining_config>(out, "perigee.policy.cpp");
   add_rows<log_config>(out, "perigee.log");
   add_rows<node_config>(out, "perigee.nodes[]");

@@ -129,14 +129,16 @@ struct node_runtime::parts {
       spec.conductor->mixed_chunk_tokens = spec.mixed_chunk_tokens;
       if (const auto& limits = config.policy.conditional)
         spec.conductor->at_decode = conditional{limits->uncached_tokens_max, limits->uncached_percent_max / 100.0};
-      if (const auto& limits = config.policy.cpp)
-        spec.conductor->groups = pipelining{limits->uncached_tokens_min, limits->stages_max, limits->chunk_tokens};
       spec.conductor->slo_ttft_ns = ns(config.slo.ttft);
       spec.conductor->slo_tbt_ns = ns(config.slo.tbt);
       for (auto what : {node_role::prefill, node_role::decode, node_role::shard})
         spec.conductor->members_expected += config.count(what);
       const auto* route = find_routing_policy(config.policy.route);
       spec.conductor->changes_roles = route && route->changes_roles;
+      if (const auto& limits = config.policy.cpp)
+        spec.conductor->groups = pipelining{limits->uncached_tokens_min, limits->stages_max, limits->chunk_tokens};
+      else if (route && spec.coupled == coupling::none)
+        spec.conductor->groups = route->groups;
       spec.policy = make_policy_maker(incarnation);
     }
     spec.make_fabric = [this](transport::fabric_events& events) -> std::unique_ptr<transport::fabric> {

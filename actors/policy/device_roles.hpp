@@ -53,6 +53,14 @@ public:
     const auto* at = find(by_decode_, index);
     return !at || (!at->computes && !at->shall_compute);
   }
+  /// Prefill instances on devices that have, or shall have, the other role.
+  std::vector<uint32_t> not_for_prefill() const {
+    auto found = std::vector<uint32_t>{};
+    for (const auto& at : devices_)
+      if (!at.computes || !at.shall_compute)
+        found.push_back(at.prefill);
+    return found;
+  }
 
 private:
   static constexpr auto look_ns = uint64_t{20'000'000};

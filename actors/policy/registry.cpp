@@ -37,6 +37,14 @@ namespace perigee {
 
 namespace {
 
+template <class Policy>
+std::optional<pipelining> groups_of() {
+  if constexpr (requires { Policy::groups; })
+    return Policy::groups;
+  else
+    return std::nullopt;
+}
+
 template <routing_policy Policy>
 policy_entry entry_of() {
   return {Policy::name, Policy::summary, describe_parameters<Policy>(),
@@ -44,7 +52,8 @@ policy_entry entry_of() {
             return system.spawn(policy_shell<Policy>, make_policy<Policy>(setup.seed, setup.parameters));
           }},
           {},
-          requires(Policy policy) { policy.roles; }};
+          requires(Policy policy) { policy.roles; },
+          groups_of<Policy>()};
 }
 
 /// What is wrong with a plugin that was built against something else.

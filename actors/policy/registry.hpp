@@ -2,12 +2,14 @@
 #pragma once
 
 #include "actors/core/interfaces.hpp"
+#include "actors/policy/pipelining.hpp"
 #include "actors/policy/policy_parameter.hpp"
 
 #include <caf/actor_system.hpp>
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +50,7 @@ struct policy_entry {
   policy_maker spawn;
   std::string plugin = {}; ///< the file it came from; empty: built in
   bool changes_roles = false; ///< decides which of two instances on one device is used
+  std::optional<pipelining> groups = {}; ///< which prompts several prefill instances share, if it wants that
 };
 
 /// All of them: those of this binary, then those of plugins in the order in which they came.

@@ -5,6 +5,7 @@
 #include "actors/policy/device_roles.hpp"
 #include "actors/policy/late_binding.hpp"
 #include "actors/policy/news_age.hpp"
+#include "actors/policy/pipelining.hpp"
 
 namespace perigee {
 
@@ -26,11 +27,13 @@ namespace perigee {
 ///   first.
 /// - Where a device has an instance of each kind, `device_roles` says which of them takes work: as few decode as keep
 ///   their steps below `idle-share` of what is promised, or up to `pressed-share` where prompts wait.
+/// - The layers of long prompts are shared by instances that are idle (`groups`), but not by those whose devices turn.
 /// - Of decode instances the one with the fewest reserved tokens is taken whose port is free in time
 ///   (`decode_ports`).
 struct route_perigee {
   static constexpr const char* name = "perigee";
   static constexpr const char* summary = "late binding, least work first; devices turn to prefill or decode as needed";
+  static constexpr auto groups = pipelining{};
 
   double urgent_s = 3.4;
   double lookahead_s = 0.07;
@@ -138,7 +141,9 @@ private:
     }
     auto ttft_ns = best.all().empty() ? 0 : best.all().front().ttft_ns;
     auto decode = ports_.choose(query, view, ttft_ns, [this](uint32_t index) { return roles.may_decode(index); });
-    return std::move(best).place_with(decode);
+    auto decision = std::move(best).place_with(decode);
+    decision.spared = roles.not_for_prefill();
+    return decision;
   }
 
   /// What is said to be free, and has not reported it, may take longer than predicted: the less likely, the longer it

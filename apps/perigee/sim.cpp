@@ -190,7 +190,9 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--mixed-chunk", flags->mixed_chunk,
                   "tokens of a prompt that a decode instance computes between two steps")
     ->check(CLI::Range(1u, 1u << 20))->capture_default_str();
-  sub->add_flag("--cpp", flags->cpp, "idle prefill instances share the layers of long prompts");
+  sub->add_option("--cpp", flags->cpp,
+                  "idle prefill instances share the layers of long prompts: on, off, or auto: where the policy wants it")
+    ->capture_default_str();
   sub->add_option("--cpp-uncached", flags->cpp_limits.uncached_tokens_min, "of prompts with at least so many uncached tokens")
     ->check(CLI::Range(1u, 1u << 30))->capture_default_str();
   sub->add_option("--cpp-stages", flags->cpp_limits.stages_max, "the most instances that share a prompt")

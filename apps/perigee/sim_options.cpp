@@ -218,15 +218,20 @@ sim_plan plan_sim(const sim_flags& flags) {
   cluster.mixed_chunk_tokens = flags.mixed_chunk;
   if (flags.conditional)
     cluster.at_decode = conditional{flags.conditional_tokens, flags.conditional_share};
-  if (flags.cpp) {
+  if (flags.cpp != "auto" && flags.cpp != "on" && flags.cpp != "off")
+    refuse("--cpp", flags.cpp, "auto, on, off");
+  if (flags.cpp != "on" && flags.cpp_limits != pipelining{})
+    refuse("--cpp", flags.cpp, "on, where one of --cpp-uncached, --cpp-stages and --cpp-chunk is given");
+  if (flags.cpp == "on") {
     if (std::ranges::all_of(flags.coupled, [](const auto& how) { return how != "none"; }))
-      refuse("--cpp", fmt::format("--coupled {}", fmt::join(flags.coupled, ",")),
+      refuse("--cpp on", fmt::format("--coupled {}", fmt::join(flags.coupled, ",")),
              "only where there are prefill instances: among --coupled none");
     if (flags.cpp_limits.chunk_tokens % cluster.block_tokens != 0)
       refuse("--cpp-chunk", std::to_string(flags.cpp_limits.chunk_tokens),
              fmt::format("multiples of a block's {} tokens", cluster.block_tokens));
     cluster.groups = flags.cpp_limits;
   }
+  plan.groups_as_policies_want = flags.cpp == "auto";
   cluster.slo_ttft_ns = plan.promised.ttft_ns;
   cluster.slo_tbt_ns = plan.promised.tbt_ns;
   if (auto order = find_local_order(flags.local_order))
@@ -280,7 +285,8 @@ sim::replay_options options_of(const sim_plan& plan, const sim_run& run) {
   if (options.cluster.coupled != coupling::none) {
     options.cluster.at_decode.reset();
     options.cluster.groups.reset();
-  }
+  } else if (plan.groups_as_policies_want)
+    options.cluster.groups = find_routing_policy(run.policy)->groups;
   options.cluster.evicts = run.evicts;
   options.clients.speed = run.speed;
   options.seed = run.seed;

@@ -29,7 +29,7 @@ struct sim_flags {
   uint32_t conditional_tokens = perigee::conditional{}.uncached_tokens_max;
   double conditional_share = perigee::conditional{}.uncached_share_max;
   uint32_t mixed_chunk = 1024;
-  bool cpp = false;
+  std::string cpp = "auto";
   perigee::pipelining cpp_limits = {};
   std::vector<double> speeds = {1};
   std::string profile = "a800x8-llama3-70b";
@@ -65,6 +65,7 @@ struct sim_run {
 struct sim_plan {
   std::vector<sim_run> runs;
   sim::replay_options common; ///< of every run
+  bool groups_as_policies_want = true; ///< who shares prompts depends on the policy of the run
   sim::service_level promised;
 };
 

@@ -354,9 +354,9 @@ TEST_CASE("cluster_config: idle prefill instances may share the layers of long p
   REQUIRE(limits.has_value());
   CHECK(limits->uncached_tokens_min == 9000);
   CHECK(limits->stages_max == 4);
-  CHECK(limits->chunk_tokens == 2048);
+  CHECK(limits->chunk_tokens == 1024);
   CHECK(error_with("admission = \"none\"", "cpp { max-stages = 9 }")
-        == "perigee.policy.cpp.max-stages: found 9, allowed 2 to 8");
+        == "perigee.policy.cpp.max-stages: found 9, allowed 1 to 8");
 }
 
 TEST_CASE("cluster_config: parameters of the routing policy are numbers that it has, within their range") {

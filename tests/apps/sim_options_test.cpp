@@ -65,8 +65,21 @@ TEST_CASE("sim_options: where no policy is named it is what a cluster is served 
 
 TEST_CASE("sim_options: instances share the layers of long prompts where there are prefill instances") {
   auto flags = sim_flags{};
-  CHECK(!plan_sim(flags).common.cluster.groups.has_value());
-  flags.cpp = true;
+  auto groups_by_default = [&](const char* policy) {
+    flags.policies = {policy};
+    auto plan = plan_sim(flags);
+    return options_of(plan, plan.runs.at(0)).cluster.groups;
+  };
+  CHECK(groups_by_default("perigee") == pipelining{});
+  CHECK(!groups_by_default("kvcache-centric"));
+  flags.cpp = "off";
+  CHECK(!groups_by_default("perigee"));
+  flags.policies = {"kvcache-centric"};
+  flags.cpp_limits.stages_max = 3;
+  CHECK(refusal_of(flags) == "--cpp: found \"off\", allowed on, where one of --cpp-uncached, --cpp-stages and --cpp-chunk is given");
+  flags.cpp = "maybe";
+  CHECK(refusal_of(flags) == "--cpp: found \"maybe\", allowed auto, on, off");
+  flags.cpp = "on";
   flags.cpp_limits = {9000, 4, 1024};
   flags.coupled = {"none", "chunked"};
   auto plan = plan_sim(flags);
@@ -79,7 +92,7 @@ TEST_CASE("sim_options: instances share the layers of long prompts where there a
   flags.cpp_limits.chunk_tokens = 1000;
   CHECK(refusal_of(flags) == "--cpp-chunk: found \"1000\", allowed multiples of a block's 512 tokens");
   flags.coupled = {"chunked"};
-  CHECK(refusal_of(flags).starts_with("--cpp: found \"--coupled chunked\""));
+  CHECK(refusal_of(flags).starts_with("--cpp on: found \"--coupled chunked\""));
 }
 
 TEST_CASE("sim_options: what cannot be coupled is refused by name") {

@@ -104,6 +104,21 @@ def kill_during_prefill():
 
 
 @case
+def shared_layers():
+    """launch: two prefill processes share the layers of long prompts, which changes no text, cold, warm or many at once"""
+    cluster = launch(EXACT, policy='route = "perigee", cpp { min-uncached-tokens = 40, chunk-tokens = 32 }')
+    api = cluster.api
+    prompts = [f"{word} {STORY} " + "and went on to the sea " * 16 for word in ("First", "Then", "Later", "Last")]
+    expected = [engine_text(EXACT, prompt, 16) for prompt in prompts]
+    for what in ("cold", "warm"):
+        check_equal(api.text(prompts[0], 16), expected[0], what)
+    shared = [one for one in api.cluster()["decisions"] if one.get("stages")]
+    check_equal(len(shared), 1, "prompts whose layers were shared: the first, of which the second time nearly all was cached")
+    check_equal(in_parallel([lambda prompt=prompt: api.text(prompt, 16) for prompt in prompts]), expected, "four at once")
+    api.wait_reclaimed()
+
+
+@case
 def client_gone():
     """launch: a client that is killed in mid-stream frees its blocks in every process"""
     api = launch(slow_model()).api

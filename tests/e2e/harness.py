@@ -412,9 +412,9 @@ def serve(model, *flags):
 
 
 class Cluster:
-    """The four processes of apps/demo/cluster.conf, on free ports, behind `perigee launch`."""
+    """The four processes of apps/demo/cluster.conf, on free ports, with a `policy` if one is given, behind `perigee launch`."""
 
-    def __init__(self, model):
+    def __init__(self, model, policy=None):
         self.ports = free_ports(5)
         self.config = scratch_dir() / "cluster.conf"
         text = (SOURCE / "apps/demo/cluster.conf").read_text()
@@ -422,6 +422,8 @@ class Cluster:
                            *((f"control = {7001 + i}", f"control = {self.ports[i]}") for i in range(4))]:
             check(found in text, f"apps/demo/cluster.conf has no '{found}'")
             text = text.replace(found, put)
+        if policy:
+            text = re.sub(r"policy \{.*\}", f"policy {{ {policy} }}", text)
         self.config.write_text(text)
         self.process = Process("launch", self.config)
         self.process.wait_for_line("perigee: cluster ready: ", 90)
@@ -441,5 +443,5 @@ class Cluster:
         return [pid for pid in pids if pid != self.process.popen.pid]
 
 
-def launch(model):
-    return with_free_ports(lambda: Cluster(model))
+def launch(model, policy=None):
+    return with_free_ports(lambda: Cluster(model, policy))

@@ -70,6 +70,33 @@ TEST_CASE("conductor: short prompts have one instance, and so has everything whe
   CHECK_EQ(limited.place(1, 20'000).group.others.size(), 1);
 }
 
+TEST_CASE("conductor: the more wait for devices, the fewer share a prompt, because sharing takes device time from them") {
+  for (auto [held, stages] : {std::pair{0, 3}, {30, 1}, {200, 0}}) {
+    auto it = groups_fixture{4};
+    auto place_at_once = it.policy;
+    it.policy = [&](const route_query& query, const load_view& view) {
+      return query.prompt_tokens < 100 ? route_decision{} : place_at_once(query, view);
+    };
+    for (auto i = 0; i < held; ++i)
+      it.submit(100 + i, 50);
+    CHECK_EQ(it.place(1, 20'000).group.others.size(), stages);
+  }
+}
+
+TEST_CASE("conductor: whom the policy spares is in no group") {
+  auto it = groups_fixture{4};
+  auto place_at_once = it.policy;
+  it.policy = [&](const route_query& query, const load_view& view) {
+    auto decision = place_at_once(query, view);
+    decision.spared = {1, 3};
+    return decision;
+  };
+  auto answer = it.place(1, 20'000);
+  CHECK_GE(answer.group.others.size(), 1);
+  for (const auto& other : answer.group.others)
+    CHECK_EQ(other.index % 2, 0);
+}
+
 TEST_CASE("conductor: only who can run a part of the layers is in a group") {
   auto it = groups_fixture{2};
   it.stages_max = 1;
