@@ -22,10 +22,10 @@ std::vector<const books::member*> conductor_core::stages_for(uint64_t tokens, co
   auto found = std::vector<const books::member*>{};
   for (const auto* at : books_.instances(role::prefill)) {
     auto is_spared = std::ranges::find(decision.spared, at->who.index) != decision.spared.end();
-    if (!is_used(*at) || is_spared || at->who.index == decision.chosen.prefill || at->queued > 1 || at->last.token_capacity < tokens
-        || at->last.stages_max < 2 || decodes_beside(*at))
-      continue;
-    found.push_back(at);
+    auto is_head = at->who.index == decision.chosen.prefill;
+    auto is_able = at->last.token_capacity >= tokens && at->last.stages_max >= 2;
+    if (is_used(*at) && !is_spared && !is_head && is_able && at->queued <= 1 && !decodes_beside(*at))
+      found.push_back(at);
   }
   auto free_at_ns = [](const books::member* at) { return at->queued == 0 ? 0 : at->free_at_ns; };
   std::stable_sort(found.begin(), found.end(),

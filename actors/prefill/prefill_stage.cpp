@@ -30,9 +30,10 @@ void prefill_core::on(uint64_t now_ns, const stage_job& ask) {
   auto tokens = static_cast<uint32_t>(ask.tokens.size());
   auto blocks = options_.layout.blocks_for(tokens);
   // Of a head that is not known to live, nobody would say that it is gone.
-  auto possible = prefills_.contains(ask.from) && tokens > 0 && ask.stage + 1 < ask.stages && ask.stages <= stages_max_ && ask.keys.size() <= blocks
+  auto is_known = prefills_.contains(ask.from);
+  auto possible = tokens > 0 && ask.stage + 1 < ask.stages && ask.stages <= stages_max_ && ask.keys.size() <= blocks
                   && ask.chunk_tokens > 0 && ask.chunk_tokens % options_.layout.block_tokens == 0;
-  if (!possible || over_.covers(ask.id))
+  if (!is_known || !possible || over_.covers(ask.id))
     return refuse();
   auto chunks = ask.stage > 0 ? chunks_max(tokens, ask.chunk_tokens) : 0;
   auto slots = queue_.size() < options_.queue_max && inbound_.size() + chunks <= immediate_indices
