@@ -9,8 +9,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <numeric>
+#include <thread>
 
 namespace perigee::kernels {
 
@@ -98,7 +100,7 @@ double product_flops(const model_config& c, double tokens) {
   return 2 * (tokens * (c.layers * qkv + (c.layers - 1) * rest) + rest + output);
 }
 
-/// The whole prompt, then, where `suffix` is less, only its last tokens over the KV of the others.
+/// The whole prompt, then, for each suffix that is shorter, only its last tokens over the KV of the others.
 std::vector<prefill_figure> prefill(const std::shared_ptr<const model>& weights, const bench_options& options,
                                     uint32_t tokens) {
   auto run = fixture{weights, options, 1, tokens};
@@ -113,9 +115,49 @@ std::vector<prefill_figure> prefill(const std::shared_ptr<const model>& weights,
     figures.push_back({tokens, reused, computed / seconds, product_flops(weights->config(), computed) / seconds, 0});
   };
   measure(0);
-  if (options.suffix > 0 && options.suffix < tokens)
-    measure(tokens - options.suffix);
+  for (auto suffix : options.suffixes)
+    if (suffix > 0 && suffix < tokens)
+      measure(tokens - suffix);
   return figures;
+}
+
+/// What `body` returns while another thread does `other` again and again.
+template <class Other, class Body>
+auto beside(Other& other, Body&& body) {
+  auto stop = std::atomic<bool>{false};
+  auto thread = std::thread{[&] {
+    while (!stop.load(std::memory_order_relaxed))
+      other();
+  }};
+  auto result = body();
+  stop.store(true, std::memory_order_relaxed);
+  thread.join();
+  return result;
+}
+
+/// A prompt of half the context at most in one, a sequence of that length in the other.
+together_figure together(const std::shared_ptr<const model>& weights, const bench_options& options) {
+  constexpr auto tokens_max = 256u;
+  constexpr auto steps = 4;
+  auto tokens = std::clamp(weights->config().context / 2, 1u, tokens_max);
+  auto prompt = fixture{weights, options, 1, tokens};
+  auto sequence = fixture{weights, options, 1, tokens + 1};
+  auto prompt_rows = std::vector<cpu::row>{};
+  for (auto i = 0u; i < tokens; ++i)
+    prompt_rows.push_back({some_token(weights->config(), i), i, prompt.slots.data()});
+  auto newest = cpu::row{some_token(weights->config(), 0), tokens, sequence.slots.data()};
+  auto prefill_last = tokens - 1;
+  auto decode_last = uint32_t{0};
+  auto prefill = [&] { prompt.pass.forward(prompt_rows, {&prefill_last, 1}, hook); };
+  auto decode = [&] {
+    for (auto step = 0; step < steps; ++step)
+      sequence.pass.forward({&newest, 1}, {&decode_last, 1}, hook);
+  };
+  auto time = [&](auto& body) { return median_seconds(4 * options.repetitions, body); };
+  auto prefill_alone = time(prefill);
+  auto decode_alone = time(decode);
+  return {std::max(1.0, beside(decode, [&] { return time(prefill); }) / prefill_alone),
+          std::max(1.0, beside(prefill, [&] { return time(decode); }) / decode_alone)};
 }
 
 } // namespace
@@ -151,6 +193,8 @@ bench_result bench_engine(std::shared_ptr<const model> weights, const bench_opti
         figure.gemm_ratio = figure.flops_per_second / flops_limit;
         result.prefill.push_back(figure);
       }
+  if (options.together)
+    result.together = together(weights, options);
   if (result.decode.empty() && result.prefill.empty())
     throw failure(errc::invalid_argument, fmt::format("bench: nothing to measure fits the model's context of {} tokens",
                                                       weights->config().context));

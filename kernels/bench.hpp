@@ -39,17 +39,24 @@ struct prefill_figure {
   double gemm_ratio = 0; ///< to the limit of bf16 where the weights are bf16 and the processor has it, else of f32
 };
 
+/// One prefill and one decode stream of the same weights at the same time, each with all the threads of the others.
+struct together_figure {
+  double prefill = 1; ///< times that a chunk of a prompt takes while the other decodes, over what it takes alone
+  double step = 1;    ///< times that a decode step takes while the other prefills
+};
+
 struct bench_options {
   uint32_t threads = 1;
   uint32_t repetitions = 5;
   std::vector<uint32_t> batches = {1, 4, 8, 16};
   std::vector<uint32_t> prompts = {128, 512, 2048}; ///< those that do not fit the model's context are left out
-  uint32_t suffix = 64; ///< each prompt is measured again with all but so many of its tokens cached; 0: not
-  std::vector<uint32_t> contexts = {128};      ///< tokens in each sequence when decoding begins
-  uint32_t decode_steps = 16;                  ///< of one repetition
+  std::vector<uint32_t> suffixes = {64};  ///< each prompt is measured again with all but so many tokens cached; 0: not
+  std::vector<uint32_t> contexts = {128}; ///< tokens in each sequence when decoding begins
+  uint32_t decode_steps = 16;             ///< of one repetition
   uint64_t pool_bytes_max = uint64_t{8} << 30; ///< what needs more KV is left out
   std::function<uint64_t()> allocations;       ///< counter of this thread's allocations; empty: not counted
   bool batch_invariant = false;
+  bool together = false; ///< measure `bench_result::together`
 };
 
 struct bench_result {
@@ -61,6 +68,7 @@ struct bench_result {
   machine_limits limits;
   std::vector<decode_figure> decode;
   std::vector<prefill_figure> prefill;
+  together_figure together; ///< ones where it was not asked for
 };
 
 /// Coefficients of a cost model, in seconds: a prefill of n tokens with p reused takes constant + token·(n − p) +

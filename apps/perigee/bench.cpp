@@ -101,14 +101,17 @@ void add_engine(CLI::App& bench, action& chosen) {
     ->delimiter(',')
     ->check(CLI::Range(1u, 1u << 20));
   sub
-    ->add_option("--suffix", options->how.suffix,
+    ->add_option("--suffix", options->how.suffixes,
                  "prompts are measured again with all but so many tokens cached; 0: not")
+    ->delimiter(',')
     ->check(CLI::Range(0u, 1u << 20))
     ->capture_default_str();
   sub->add_option("--prompts", options->how.prompts, "lengths of prompts, in tokens")
     ->delimiter(',')
     ->check(CLI::Range(1u, 1u << 20));
   sub->add_flag("--batch-invariant", options->how.batch_invariant, "kernels whose result does not depend on the batch");
+  sub->add_flag("--together", options->how.together,
+                "also how much longer each takes while another stream does the other on as many threads");
   sub->add_flag("--json", options->json, "the figures as JSON, with a cost profile fitted to them");
   sub->footer("Examples:\n"
               "  perigee bench engine --model /models/llama-3.2-1b --batches 1,8 --prompts 512\n"

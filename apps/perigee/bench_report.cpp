@@ -43,6 +43,9 @@ std::string render_bench(const kernels::bench_result& result) {
   for (const auto& table : {decode, prefill})
     if (!table.empty())
       out += '\n' + table.text();
+  if (result.together.prefill > 1 || result.together.step > 1)
+    out += fmt::format("\nat the same time: a prefill takes {:.2f} times, a decode step {:.2f} times as long\n",
+                       result.together.prefill, result.together.step);
   return out;
 }
 
@@ -91,6 +94,7 @@ json::value bench_json(const kernels::bench_result& result) {
             {"step_row", profile.step_row},
             {"step_context_token", profile.step_context_token},
             {"kv_bytes_token", profile.kv_bytes_token}}},
+          {"together", {{"prefill", result.together.prefill}, {"step", result.together.step}}},
           {"decode", decode},
           {"prefill", prefill}};
 }

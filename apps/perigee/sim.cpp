@@ -5,7 +5,7 @@
 #include "actors/sim/trace/trace.hpp"
 #include "apps/perigee/command.hpp"
 #include "apps/perigee/sim_analyze.hpp"
-#include "apps/perigee/sim_decisions.hpp"
+#include "apps/perigee/sim_lines.hpp"
 #include "apps/perigee/sim_pages.hpp"
 #include "apps/perigee/sim_report.hpp"
 
@@ -79,7 +79,8 @@ int run_sim(const sim_flags& flags) {
   auto trace = load_requests(flags.source);
   check_trace(plan, trace);
   auto pages = sim_pages{flags.html, flags.timeline};
-  auto decisions = sim_decisions{flags.decisions};
+  auto decisions = sim_lines{"--decisions", flags.decisions};
+  auto outcomes = sim_lines{"--outcomes", flags.outcomes};
   init_message_types();
   auto rows = std::vector<sim_row>{};
   auto problems = std::string{};
@@ -93,7 +94,7 @@ int run_sim(const sim_flags& flags) {
         options.recorder = &recorder;
       if (decisions.wanted())
         options.on_decision = [&](const decision_record& decision, uint64_t start_ns) {
-          decisions.add(run, decision, start_ns);
+          decisions.add(decision_line(run, decision, start_ns));
         };
       auto result = sim::run_replay(trace, options, [&](size_t ended, uint64_t virtual_ns) {
         line.show(i + 1, plan.runs.size(), run.policy, ended, trace.size(), virtual_ns);
@@ -101,11 +102,14 @@ int run_sim(const sim_flags& flags) {
       for (const auto& problem : result.problems)
         problems += fmt::format("sim: policy {}, seed {}: {}\n", run.policy, run.seed, problem);
       rows.push_back(row_of(plan, run, result));
+      for (size_t number = 0; outcomes.wanted() && number < result.records.size(); ++number)
+        outcomes.add(outcome_line(run, number + 1, result.records[number]));
       if (pages.wanted())
         pages.add(recorder.finish(result.records));
     }
   }
   decisions.close();
+  outcomes.close();
   pages.write(plan, rows, facts_of(flags, plan, trace));
   if (flags.json) {
     auto all = boost::json::array{};
@@ -214,7 +218,13 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--profile", flags->profile, "cost profile of the devices, or a JSON file of one")->capture_default_str();
   sub->add_option("--noise", flags->noise, "imperfect knowledge: prefill=SIGMA,reports=AGE,events=SHARE");
   sub->add_option("--chunk-tokens", flags->chunk_tokens, "tokens of a prompt computed at once")
-    ->check(CLI::Range(512u, 1u << 20))
+    ->check(CLI::Range(1u, 1u << 20))
+    ->capture_default_str();
+  sub->add_option("--block-tokens", flags->source.block_tokens, "tokens for which a trace has an id, and in one KV block")
+    ->check(CLI::Range(1u, 1u << 20))
+    ->capture_default_str();
+  sub->add_option("--max-batch", flags->max_batch, "sequences in one decode step; 0: all")
+    ->check(CLI::Range(0u, 1u << 20))
     ->capture_default_str();
   sub->add_option("--deadline", flags->deadline, "of each request, such as 600s; none if absent");
   sub->add_flag("--digest", flags->digest, "SHA-256 over every message and timer (takes time)");
@@ -226,6 +236,8 @@ void add_sim(CLI::App& app, action& chosen) {
   sub->add_option("--timeline", flags->timeline, "a file for a timeline that Perfetto opens");
   sub->add_option("--decisions", flags->decisions,
                   "a file for one JSON object a line: each decision with its best offers and their terms");
+  sub->add_option("--outcomes", flags->outcomes,
+                  "a file for one JSON object a line: each request with its times and cached tokens");
   sub->add_flag("--json", flags->json, "the rows as JSON");
   sub->footer("Examples:\n"
               "  perigee sim --trace conversation_trace.jsonl --policy kvcache-centric,least-seconds\n"
@@ -234,6 +246,7 @@ void add_sim(CLI::App& app, action& chosen) {
               "  perigee sim --draw short:1 --coupled none,prefill-first,chunked --speed 1,2,4\n"
               "  perigee sim --trace t.jsonl --policy kvcache-centric,random --html runs.html --timeline runs.json\n"
               "  perigee sim --draw conversation:1 --plugin build/libmy-policies.so --policy mine,kvcache-centric\n"
+              "  perigee sim --trace t.jsonl --block-tokens 16 --chunk-tokens 256 --max-batch 16 --profile measured.json\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000,24000000\n"
               "  perigee sim --analyze --trace t.jsonl --cache-tokens 3000000 --eviction lfu,length-aware,reuse\n"
               "  perigee sim --draw agent:1 --requests 5000 --write-trace agent.jsonl");

@@ -27,11 +27,17 @@ namespace json = boost::json;
 
 using take_request = std::function<void(const sim::trace_request&)>;
 
-void read_requests(std::istream& in, const std::string& name, uint64_t requests, const take_request& take) {
-  auto reader = sim::trace_reader{in, name};
+void require_public_blocks(const request_source& source, const char* where) {
+  if (source.block_tokens != sim::trace_block_tokens)
+    throw usage_error(fmt::format("--block-tokens: found {}, allowed is {} with {}", source.block_tokens,
+                                  sim::trace_block_tokens, where));
+}
+
+void read_requests(std::istream& in, const std::string& name, const request_source& source, const take_request& take) {
+  auto reader = sim::trace_reader{in, name, source.block_tokens};
   auto request = sim::trace_request{};
   auto taken = uint64_t{0};
-  for (; (requests == 0 || taken < requests) && reader.next(request); ++taken)
+  for (; (source.requests == 0 || taken < source.requests) && reader.next(request); ++taken)
     take(request);
   if (taken == 0)
     throw usage_error(fmt::format("--trace: found no request in {}, allowed is at least one line", name));
@@ -39,15 +45,16 @@ void read_requests(std::istream& in, const std::string& name, uint64_t requests,
 
 void read_file(const request_source& source, const take_request& take) {
   if (source.trace == "-")
-    return read_requests(std::cin, "standard input", source.requests, take);
+    return read_requests(std::cin, "standard input", source, take);
   auto in = std::ifstream{source.trace, std::ios::binary};
   if (!in)
     throw usage_error(fmt::format("--trace: {} cannot be opened ({}); name a JSONL trace, or - for standard input",
                                   source.trace, std::strerror(errno)));
-  read_requests(in, source.trace, source.requests, take);
+  read_requests(in, source.trace, source, take);
 }
 
 void draw_requests(const request_source& source, const take_request& take) {
+  require_public_blocks(source, "--draw");
   auto spec = sim::parse_draw(source.draw);
   auto gap_ns = source.rate > 0 ? static_cast<uint64_t>(1e9 / source.rate) : sim::default_gap_ns(spec.kind);
   auto generator = sim::trace_generator{spec, gap_ns};
@@ -145,6 +152,7 @@ std::vector<sim::trace_request> load_requests(const request_source& source) {
 
 int run_sim_analyze(const request_source& source, const std::vector<uint64_t>& cache_tokens,
                     const std::vector<eviction>& evictions, bool json) {
+  require_public_blocks(source, "--analyze");
   auto others = evictions;
   std::erase(others, eviction::lru);
   auto bound = !json || !others.empty();

@@ -17,6 +17,7 @@ struct request_source {
   std::string draw;      ///< KIND:SEED
   uint64_t requests = 0; ///< at most so many; 0: all of a trace, and `drawn_requests` drawn ones
   double rate = 0;       ///< drawn requests per second; 0: that of the kind
+  uint32_t block_tokens = sim::trace_block_tokens; ///< other blocks are read only, neither drawn nor analyzed
 };
 
 inline constexpr uint64_t drawn_requests = 12'000;

@@ -214,7 +214,12 @@ sim_plan plan_sim(const sim_flags& flags) {
   auto& cluster = plan.common.cluster;
   cluster.prefills = flags.prefill;
   cluster.decodes = flags.decode;
+  cluster.block_tokens = flags.source.block_tokens;
   cluster.chunk_tokens = flags.chunk_tokens;
+  if (cluster.chunk_tokens < cluster.block_tokens)
+    refuse("--chunk-tokens", std::to_string(cluster.chunk_tokens),
+           fmt::format("at least {}, one block", cluster.block_tokens));
+  cluster.batch_max = flags.max_batch;
   cluster.mixed_chunk_tokens = flags.mixed_chunk;
   if (flags.conditional)
     cluster.at_decode = conditional{flags.conditional_tokens, flags.conditional_share};

@@ -41,6 +41,7 @@ struct sim_flags {
   bool analyze = false;
   std::string write_trace;
   uint32_t chunk_tokens = 4096;
+  uint32_t max_batch = 0; ///< sequences in one decode step; 0: all
   std::string deadline;
   bool digest = false;
   std::string digest_log;
@@ -48,6 +49,7 @@ struct sim_flags {
   std::string html;
   std::string timeline;
   std::string decisions;
+  std::string outcomes;
   bool json = false;
 };
 

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <functional>
 #include <sstream>
 
 namespace perigee::cli {
@@ -143,55 +142,25 @@ void derive_roofline(fields& file, sim::replay_profile& into) {
   hardware.done();
 }
 
-struct line {
-  double constant = 0;
-  double slope = 0;
-};
-
-/// Least squares through (x, y), with neither coefficient below zero.
-line fit(const std::vector<std::pair<double, double>>& points) {
-  auto n = static_cast<double>(points.size());
-  double sx = 0, sy = 0, sxx = 0, sxy = 0;
-  for (auto [x, y] : points) {
-    sx += x;
-    sy += y;
-    sxx += x * x;
-    sxy += x * y;
+/// The coefficients that `perigee bench engine --json` fitted to what it measured.
+void read_measured(fields& file, sim::replay_profile& into) {
+  auto profile = file.object("profile");
+  into.costs.prefill_constant = profile.number("prefill_constant");
+  into.costs.prefill_token = profile.number("prefill_token");
+  into.costs.prefill_square = profile.number("prefill_square");
+  into.costs.prefill_reused = profile.number("prefill_reused");
+  into.costs.step_constant = profile.number("step_constant");
+  into.costs.step_row = profile.number("step_row");
+  into.costs.step_context_token = profile.number("step_context_token");
+  into.costs.kv_bytes_token = profile.number("kv_bytes_token", 1);
+  profile.done();
+  if (file.has("together")) {
+    auto together = file.object("together");
+    into.together_prefill = together.number("prefill", 1);
+    into.together_step = together.number("step", 1);
+    together.done();
   }
-  auto spread = n * sxx - sx * sx;
-  auto slope = spread > 0 ? (n * sxy - sx * sy) / spread : sy / sx;
-  auto constant = (sy - slope * sx) / n;
-  if (slope < 0)
-    return {sy / n, 0};
-  if (constant < 0)
-    return {0, sxy / sxx};
-  return {constant, slope};
-}
-
-std::vector<std::pair<double, double>> measured(fields& file, const char* list, const char* count,
-                                                const std::function<double(double, double)>& seconds) {
-  const auto& rows = file.at(list);
-  if (!rows.is_array() || rows.get_array().empty())
-    file.refuse(list, "a list of at least one measurement");
-  auto points = std::vector<std::pair<double, double>>{};
-  for (const auto& item : rows.get_array()) {
-    auto row = fields{item, std::string{list} + "[]"};
-    auto x = row.number(count, 1);
-    points.emplace_back(x, seconds(x, row.number("tokens_per_second", 1e-9)));
-  }
-  return points;
-}
-
-/// From what `perigee bench engine --json` printed.
-void fit_measured(fields& file, sim::replay_profile& into) {
-  auto prefill = fit(measured(file, "prefill", "tokens", [](double tokens, double rate) { return tokens / rate; }));
-  into.costs.prefill_constant = prefill.constant;
-  into.costs.prefill_token = prefill.slope;
-  into.costs.prefill_square = into.costs.prefill_reused = 0;
-  auto step = fit(measured(file, "decode", "batch", [](double batch, double rate) { return batch / rate; }));
-  into.costs.step_constant = step.constant;
-  into.costs.step_row = step.slope;
-  into.costs.step_context_token = 0;
+  into.chunks_alone = true; // What it measured are single passes over the weights, and a chunk is one.
 }
 
 } // namespace
@@ -208,8 +177,8 @@ sim::replay_profile parse_profile(const std::string& text, const std::string& na
     derive_roofline(file, result);
     read_sizes(file, result);
     file.done();
-  } else if (file.has("prefill") && file.at("prefill").is_array()) {
-    fit_measured(file, result);
+  } else if (file.has("profile")) {
+    read_measured(file, result);
     read_sizes(file, result); // What else the benchmark says is of no use here.
   } else {
     read_coefficients(file, result);

@@ -95,6 +95,20 @@ TEST_CASE("sim_options: instances share the layers of long prompts where there a
   CHECK(refusal_of(flags).starts_with("--cpp on: found \"--coupled chunked\""));
 }
 
+TEST_CASE("sim_options: blocks, chunks and batches may be those of a server") {
+  auto flags = sim_flags{};
+  CHECK(plan_sim(flags).common.cluster.block_tokens == 512);
+  flags.source.block_tokens = 16;
+  flags.chunk_tokens = 256;
+  flags.max_batch = 12;
+  auto cluster = plan_sim(flags).common.cluster;
+  CHECK(cluster.block_tokens == 16);
+  CHECK(cluster.chunk_tokens == 256);
+  CHECK(cluster.batch_max == 12);
+  flags.chunk_tokens = 15;
+  CHECK(refusal_of(flags) == "--chunk-tokens: found \"15\", allowed at least 16, one block");
+}
+
 TEST_CASE("sim_options: what cannot be coupled is refused by name") {
   auto flags = sim_flags{};
   flags.coupled = {"mixed"};

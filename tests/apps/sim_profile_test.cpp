@@ -51,15 +51,26 @@ TEST_CASE("sim profile: a roofline of Llama-3-70B on eight devices is near the b
   CHECK(made.decode_tokens == doctest::Approx((640e9 - 141e9) / 327'680).epsilon(0.01));
 }
 
-TEST_CASE("sim profile: what a benchmark measured is fitted by lines") {
-  auto made = parse_profile(R"({"threads": 2, "prefill": [{"tokens": 100, "tokens_per_second": 50},
-                                                          {"tokens": 300, "tokens_per_second": 75}],
-                                "decode": [{"batch": 1, "tokens_per_second": 10}, {"batch": 4, "tokens_per_second": 25}]})",
+TEST_CASE("sim profile: a benchmark's coefficients are taken from its report, to which sizes may be added") {
+  auto made = parse_profile(R"({"threads": 2, "prefill": [], "decode": [], "profile": {"prefill_constant": 1,
+                                "prefill_token": 0.01, "prefill_square": 2e-6, "prefill_reused": 3e-6, "step_constant": 0.08,
+                                "step_row": 0.02, "step_context_token": 4e-6, "kv_bytes_token": 4096},
+                                "together": {"prefill": 1.1, "step": 1.5}, "decode_tokens": 9000})",
                             "bench.json");
-  CHECK(made.costs.prefill_constant == doctest::Approx(1));    // 2 s for 100, 4 s for 300
-  CHECK(made.costs.prefill_token == doctest::Approx(0.01));
-  CHECK(made.costs.step_constant == doctest::Approx(0.08));    // 0.1 s for 1, 0.16 s for 4
-  CHECK(made.costs.step_row == doctest::Approx(0.02));
+  CHECK(made.costs.prefill_constant == 1);
+  CHECK(made.costs.prefill_token == 0.01);
+  CHECK(made.costs.prefill_square == 2e-6);
+  CHECK(made.costs.prefill_reused == 3e-6);
+  CHECK(made.costs.step_constant == 0.08);
+  CHECK(made.costs.step_row == 0.02);
+  CHECK(made.costs.step_context_token == 4e-6);
+  CHECK(made.costs.kv_bytes_token == 4096);
+  CHECK(made.chunks_alone);
+  CHECK(made.together_prefill == 1.1);
+  CHECK(made.together_step == 1.5);
+  CHECK(made.decode_tokens == 9000);
+  CHECK(complaint([] { parse_profile(R"({"profile": {"prefill_constant": 1}})", "p"); })
+        == "--profile: p.profile.prefill_token: allowed: a value; it is missing");
 }
 
 TEST_CASE("sim profile: what is wrong is told by field") {

@@ -82,6 +82,31 @@ def decisions():
 
 
 @case
+def outcomes():
+    """sim: --outcomes has a line for each request; --block-tokens takes a trace with the blocks of a server"""
+    path = scratch_dir() / "outcomes.jsonl"
+    trace = written(LINE % (0, 40, "[1, 2, 3]") + LINE % (9000, 40, "[1, 2, 4]"))
+    flags = ["sim", "--trace", trace, "--prefill", 1, "--decode", 1, "--json"]
+    code, out, error = run(*flags, "--block-tokens", 16, "--chunk-tokens", 32, "--max-batch", 4, "--outcomes", path)
+    check_equal((code, error), (0, ""), "exit code and standard error")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    check_equal([line["request"] for line in lines], [1, 2], "requests, in their order")
+    check_equal([line["cached_tokens"] for line in lines], [0, 32], "cached tokens")
+    for line in lines:
+        check_equal((line["finished"], line["input_tokens"], line["output_tokens"]), (True, 40, 7), f"in {line}")
+        check(0 < line["ttft_ns"] < line["last_token_ns"], f"times of {line}")
+    check_equal(json.loads(out)["rows"][0]["hit_tokens"], 32, "hit tokens of the row")
+    code, _, _ = run(*flags, "--block-tokens", 16, "--outcomes", "/no/such/folder/file")
+    check_equal(code, 1, "a file that cannot be written")
+    for wrong, named in [([*flags, "--block-tokens", 64], "line 1: hash_ids: found 3 ids"),
+                         (["sim", "--draw", "short:1", "--block-tokens", 16, "--chunk-tokens", 16], "--block-tokens"),
+                         (["sim", "--trace", trace, "--analyze", "--block-tokens", 16], "--block-tokens"),
+                         ([*flags, "--block-tokens", 16, "--chunk-tokens", 8], "--chunk-tokens")]:
+        code, out, error = run(*wrong)
+        check(code == 2 and out == "" and named in error, f"{wrong}: {error!r}")
+
+
+@case
 def plan():
     """plan: searches a frontier, and writes a cluster file that doctor accepts"""
     folder = scratch_dir()

@@ -329,12 +329,19 @@ TEST_CASE("bench: figures are there for what fits the context") {
   options.repetitions = 1;
   options.batches = {1, 3};
   options.prompts = {64, 100'000};
+  options.suffixes = {0, 16, 32, 64};
   options.decode_steps = 2;
+  options.together = true;
   auto result = kernels::bench_engine(model::load(data_models() / "gqa-f32"), options);
   CHECK_GT(result.limits.read_bytes_per_second, 0);
   CHECK_GT(result.limits.f32_flops_per_second, 0);
   REQUIRE_EQ(result.decode.size(), 2);
-  REQUIRE_EQ(result.prefill.size(), 1);
+  REQUIRE_EQ(result.prefill.size(), 3);
+  CHECK_EQ(result.prefill[0].reused, 0);
+  CHECK_EQ(result.prefill[1].reused, 48);
+  CHECK_EQ(result.prefill[2].reused, 32);
   CHECK_GT(result.decode[1].tokens_per_second, 0);
   CHECK_GT(result.prefill[0].gemm_ratio, 0);
+  CHECK_GE(result.together.prefill, 1);
+  CHECK_GE(result.together.step, 1);
 }

@@ -17,6 +17,7 @@ struct request_record {
   uint32_t output_tokens = 0; ///< generated
   uint32_t cached_tokens = 0; ///< of the input, not computed by its first prefill
   uint64_t ttft_ns = 0;       ///< arrival to first token; 0 if none came
+  uint64_t last_token_ns = 0; ///< arrival to last token; 0 if none came
   uint64_t tbt_ns = 0;        ///< mean of its longest 10 % of token gaps; 0 with fewer than two tokens
   bool finished = false;
   ec error = ec::none; ///< why it did not finish

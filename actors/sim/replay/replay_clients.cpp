@@ -102,6 +102,7 @@ void replay_clients::on(const client_text& news) {
   }
   stream.gaps.insert(stream.gaps.end(), fresh, 0); // What comes together has no gap.
   stream.last_ns = now;
+  record.last_token_ns = now - start_ns_ - record.arrival_ns;
   record.output_tokens += static_cast<uint32_t>(news.tokens.size());
 }
 

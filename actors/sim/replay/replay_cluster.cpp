@@ -90,7 +90,7 @@ node_spec replay_cluster::begin_node() {
   spec.mixed_chunk_tokens = options_.mixed_chunk_tokens;
   spec.evicts = options_.evicts;
   spec.copies_cool = options_.copies_cool;
-  spec.batch_max = options_.requests_max;
+  spec.batch_max = options_.batch_max > 0 ? options_.batch_max : options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.
   spec.make_fabric = [this, number](transport::fabric_events& events) { return network_->make_fabric(number, events); };
@@ -145,11 +145,18 @@ std::shared_ptr<device> replay_cluster::make_device(replay_stream_options option
   return made;
 }
 
+std::shared_ptr<shared_machine<replay_stream>> replay_cluster::machine_of(uint32_t instance) {
+  while (machines_.size() <= instance)
+    machines_.push_back(std::make_shared<shared_machine<replay_stream>>());
+  return machines_[instance];
+}
+
 /// Devices are numbered prefill first, by the roles in which they begin.
 void replay_cluster::add_device(uint32_t number) {
   auto is_prefill = number < options_.prefill_instances();
   replay_stream_options options;
   options.costs = options_.profile.costs;
+  options.chunks_alone = options_.profile.chunks_alone;
   options.layout = layout_;
   options.output_tokens = &output_tokens_;
   options.recorder = options_.recorder;
@@ -157,6 +164,8 @@ void replay_cluster::add_device(uint32_t number) {
   options.prefill_noise = log_normal_factors(options_.noise.prefill_sigma);
   if (options_.changes_roles)
     options.turn = std::make_shared<device_turn<replay_stream>>();
+  else if (options_.profile.together_prefill > 1 || options_.profile.together_step > 1)
+    options.machine = machine_of(is_prefill ? number : number - options_.prefill_instances());
   auto spec = begin_node();
   // Of either kind, those that begin as such are numbered first: a prefill instance has the number of its device.
   auto decode = is_prefill ? options_.decodes + number : number - options_.prefill_instances();
@@ -175,6 +184,7 @@ void replay_cluster::add_device(uint32_t number) {
 void replay_cluster::add_prefill(node_spec& spec, uint32_t index, const replay_stream_options& common) {
   auto options = common;
   options.slots = options_.blocks_max;
+  options.together = options_.profile.together_prefill;
   const auto& profile = options_.profile;
   if (options_.groups)
     options.activation_bytes_block = static_cast<uint64_t>(
@@ -193,6 +203,7 @@ void replay_cluster::add_prefill(node_spec& spec, uint32_t index, const replay_s
 void replay_cluster::add_decode(node_spec& spec, uint32_t index, const replay_stream_options& common) {
   auto options = common;
   options.slots = static_cast<uint32_t>(options_.profile.decode_tokens / options_.block_tokens);
+  options.together = options_.profile.together_step;
   spec.decodes.push_back({index, make_device(std::move(options))});
   decodes_.push_back(static_cast<const replay_stream*>(devices_.back()->stream.get()));
   if (options_.coupled != coupling::none)

@@ -21,6 +21,12 @@ namespace perigee::sim {
 struct replay_profile {
   std::string name = "a800x8-llama3-70b";
   cost_profile costs;
+  /// Every chunk of a prompt pays the constant, and for all tokens before it, as the first does.
+  bool chunks_alone = false;
+  /// How many times longer a prefill instance and the decode instance of its number take while both compute, because
+  /// they share a machine. 1: they have one each. Instances that change roles share a device and never both compute.
+  double together_prefill = 1;
+  double together_step = 1;
   double handover_layers = 80;          ///< one part in so many of a hand-over is left when the prefill ends
   double activation_bytes_token = 16'384; ///< between two layers: hidden size x 2
   uint64_t decode_tokens = 1'330'000;   ///< KV capacity of a decode instance
@@ -51,6 +57,7 @@ struct replay_cluster_options {
   bool reserve_max_tokens = false; ///< decode memory, for all that a request may generate
   uint64_t slo_ttft_ns = 30'000'000'000;
   uint64_t slo_tbt_ns = 100'000'000;
+  uint32_t batch_max = 0;     ///< sequences in one decode step; 0: all
   uint32_t requests_max = 0;  ///< requests there can be at once: no queue is shorter
   uint32_t blocks_max = 0;    ///< blocks that all of them can need at once
   noise_options noise;
@@ -106,6 +113,7 @@ private:
   node_spec begin_node();
   void finish_node(node_spec spec);
   std::shared_ptr<device> make_device(replay_stream_options options);
+  std::shared_ptr<shared_machine<replay_stream>> machine_of(uint32_t instance);
   void introduce();
   uint64_t disturb(caf::message& what);
   template <class Impl>
@@ -120,6 +128,7 @@ private:
   std::shared_ptr<flow_network> network_;
   std::vector<node_actors> nodes_;
   std::vector<std::shared_ptr<device>> devices_;
+  std::vector<std::shared_ptr<shared_machine<replay_stream>>> machines_; ///< by instance, where they are shared
   std::vector<const replay_stream*> prefills_;
   std::vector<const replay_stream*> decodes_;
   std::vector<std::vector<std::byte>> shards_;

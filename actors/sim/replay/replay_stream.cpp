@@ -23,7 +23,10 @@ uint64_t replay_stream::item::id() const {
 replay_stream::replay_stream(world& home, replay_stream_options options, uint64_t seed, kernels::stream_events& events)
   : home_(home), options_(std::move(options)), random_(seed), events_(events),
     pool_(std::make_unique_for_overwrite<std::byte[]>(options_.slots * options_.layout.block_bytes())),
-    ready_ns_(options_.slots) {}
+    ready_ns_(options_.slots) {
+  if (options_.machine)
+    options_.machine->add(this);
+}
 
 void replay_stream::submit(kernels::prefill_work work) {
   enqueue(std::move(work));
@@ -74,7 +77,31 @@ void replay_stream::run() {
     else if (const auto* step = std::get_if<kernels::decode_work>(&next.work))
       takes = start(*step);
   }
-  home_.alarm(takes, *this, 0);
+  left_ns_ = static_cast<double>(takes);
+  since_ns_ = began_ns_;
+  computes_ = true;
+  go_on();
+  if (options_.machine)
+    options_.machine->set(this, true);
+}
+
+double replay_stream::pace() const {
+  return options_.machine && options_.machine->busy_beside(this) ? options_.together : 1;
+}
+
+/// From now on the rest takes what the pace says.
+void replay_stream::go_on() {
+  pace_ = pace();
+  home_.alarm(static_cast<uint64_t>(left_ns_ * pace_ + 0.5), *this, alarms_);
+}
+
+void replay_stream::change_pace() {
+  if (!computes_ || pace() == pace_)
+    return;
+  left_ns_ = std::max(0.0, left_ns_ - static_cast<double>(home_.now() - since_ns_) / pace_);
+  since_ns_ = home_.now();
+  ++alarms_;
+  go_on();
 }
 
 uint64_t replay_stream::start(const kernels::prefill_work& work) {
@@ -87,9 +114,10 @@ uint64_t replay_stream::start(const kernels::prefill_work& work) {
   auto fresh = work.start == 0 || progress.end != work.start;
   if (fresh) {
     progress.factor = options_.prefill_noise.empty() ? 1 : options_.prefill_noise[random_.below(options_.prefill_noise.size())];
-    seconds += costs.prefill_constant + costs.prefill_reused * first;
     totals_.prefills += work.layers.first == 0;
   }
+  if (fresh || options_.chunks_alone)
+    seconds += costs.prefill_constant + costs.prefill_reused * first;
   progress.end = work.start + static_cast<uint32_t>(work.tokens.size());
   auto layers = options_.layout.layers;
   auto share = static_cast<double>(work.layers.end_of(layers) - work.layers.first) / layers;
@@ -122,7 +150,12 @@ uint64_t replay_stream::start(const kernels::decode_work& work) {
   return takes;
 }
 
-void replay_stream::on_alarm(uint64_t) {
+void replay_stream::on_alarm(uint64_t alarm) {
+  if (alarm != alarms_)
+    return;
+  computes_ = false;
+  if (options_.machine)
+    options_.machine->set(this, false);
   auto done = std::move(queue_.front());
   queue_.pop_front();
   kernels::work_result result;

@@ -21,7 +21,8 @@ constexpr size_t line_bytes_max = 64 * 1024 * 1024;
 
 } // namespace
 
-trace_reader::trace_reader(std::istream& in, std::string name) : in_(in), name_(std::move(name)) {}
+trace_reader::trace_reader(std::istream& in, std::string name, uint32_t block_tokens)
+  : in_(in), name_(std::move(name)), block_tokens_(block_tokens) {}
 
 bool trace_reader::next(trace_request& request) {
   auto line = std::string_view{};
@@ -78,11 +79,11 @@ void trace_reader::check_order(const trace_request& request) const {
 }
 
 void trace_reader::check_blocks(const trace_request& request) {
-  auto expected = trace_blocks(request.input_tokens);
+  auto expected = trace_blocks(request.input_tokens, block_tokens_);
   if (request.blocks.size() != expected)
     refuse(fmt::format("hash_ids: found {} ids, allowed are {}: one per {} tokens of input_length {}, the last may be "
                        "partial",
-                       request.blocks.size(), expected, trace_block_tokens, request.input_tokens));
+                       request.blocks.size(), expected, block_tokens_, request.input_tokens));
   auto offered = origin{0, line_, true};
   for (auto block = request.blocks.begin(); block != request.blocks.end(); ++block) {
     auto known = origins_.find_or_add(*block, offered).first;

@@ -11,7 +11,8 @@
 
 namespace perigee::sim {
 
-/// Tokens of one `hash_ids` entry of a public trace; the last block of a request may be partial.
+/// Tokens of one `hash_ids` entry of a public trace; the last block of a request may be partial. Traces of other
+/// sources may have other blocks.
 inline constexpr uint32_t trace_block_tokens = 512;
 /// Largest `input_length` and `output_length`, so that their sum fits 32 bits.
 inline constexpr uint32_t trace_tokens_max = 1u << 30;
@@ -28,18 +29,19 @@ struct trace_request {
   friend bool operator==(const trace_request&, const trace_request&) = default;
 };
 
-constexpr uint64_t trace_blocks(uint64_t input_tokens) noexcept {
-  return (input_tokens + trace_block_tokens - 1) / trace_block_tokens;
+constexpr uint64_t trace_blocks(uint64_t input_tokens, uint32_t block_tokens = trace_block_tokens) noexcept {
+  return (input_tokens + block_tokens - 1) / block_tokens;
 }
 
 /// Reads the public JSONL format, one request at a time, and checks while it reads: fields are there once and have
-/// their type and range, timestamps do not fall, there is one id per 512 tokens, no id stands twice in a request, and
+/// their type and range, timestamps do not fall, there is one id per block, no id stands twice in a request, and
 /// every id has one parent (so one position). Other fields are ignored, blank lines and CRLF are allowed. Timestamps
 /// may have up to six decimals. Memory grows with the number of different ids only.
 class trace_reader {
 public:
-  /// `in` must outlive the reader; `name` is what messages call it.
-  trace_reader(std::istream& in, std::string name);
+  /// `in` must outlive the reader; `name` is what messages call it; an id stands for `block_tokens` tokens (at least
+  /// 1).
+  trace_reader(std::istream& in, std::string name, uint32_t block_tokens = trace_block_tokens);
 
   /// False at the end; then `request` is unchanged. Throws `failure`: `invalid_argument` names the line, the value, the
   /// rule and what to do, `io_error` says that the file could not be read. Nothing may be read after that.
@@ -69,6 +71,7 @@ private:
 
   std::istream& in_;
   std::string name_;
+  uint32_t block_tokens_;
   std::string buffer_;
   size_t begin_ = 0;
   bool ended_ = false;

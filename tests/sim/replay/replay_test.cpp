@@ -51,9 +51,66 @@ TEST_CASE("replay: a request alone takes what the profile says, and a few contro
   auto gap = static_cast<double>(it.tbt_ns) / 1e9;
   CHECK(gap > step);
   CHECK(gap < step + 0.001);
+  auto last = static_cast<double>(it.last_token_ns) / 1e9;
+  CHECK(last > ttft + 2 * step);
+  CHECK(last < ttft + 2 * step + 0.002);
   CHECK(result.decode_steps == 2);
   CHECK(result.prefill_s == doctest::Approx(profile_seconds(10'000, 0)));
   CHECK(result.handed_over_tokens == 20 * 512);
+}
+
+TEST_CASE("replay: where chunks are measured alone, each pays the constant and for what lies before it") {
+  auto options = small_cluster();
+  options.cluster.profile.chunks_alone = true;
+  auto result = run_replay(std::vector<trace_request>{lone_request(10'000, 1, 0)}, options);
+  CHECK(result.prefill_s == doctest::Approx(profile_seconds(10'000, 0) + 2 * 0.048 + 2.94e-6 * (4096 + 8192)));
+}
+
+TEST_CASE("replay: what shares a machine takes longer while both compute, and no longer than that") {
+  // The second prompt is computed while the first answer is decoded, which ends before.
+  auto second = lone_request(20'000, 2, 100);
+  second.arrival_ns = 600'000'000;
+  auto trace = std::vector{lone_request(4096, 20, 0), second};
+  auto options = small_cluster();
+  options.cluster.prefills = options.cluster.decodes = 1;
+  auto apart = run_replay(trace, options).records;
+  options.cluster.profile.together_prefill = 1.5;
+  options.cluster.profile.together_step = 2;
+  auto records = run_replay(trace, options).records;
+  auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / 1e9; };
+  CHECK(records.at(0).ttft_ns == apart.at(0).ttft_ns);
+  // From 0.6 s on each of its steps takes twice as long, and each such second costs the prompt a third of one.
+  auto decoded = seconds(apart.at(0).last_token_ns);
+  CHECK(decoded > 0.8);
+  auto beside = 2 * (decoded - 0.6);
+  CHECK(seconds(records.at(0).last_token_ns) == doctest::Approx(0.6 + beside).epsilon(0.01));
+  CHECK(seconds(records.at(1).ttft_ns) == doctest::Approx(seconds(apart.at(1).ttft_ns) + beside / 3).epsilon(0.01));
+}
+
+TEST_CASE("replay: blocks of 16 tokens are shared, and a decode step has as many sequences as it is allowed") {
+  auto first = trace_request{};
+  first.input_tokens = 40;
+  first.output_tokens = 9;
+  first.blocks = {1, 2, 3};
+  auto second = first;
+  second.arrival_ns = 1'000'000'000;
+  second.blocks = {1, 2, 4};
+  auto third = second;
+  third.blocks = {5, 6, 7};
+  auto options = small_cluster();
+  options.cluster.prefills = options.cluster.decodes = 1;
+  options.cluster.block_tokens = 16;
+  options.cluster.chunk_tokens = 32;
+  auto together = run_replay(std::vector{first, second, third}, options);
+  CHECK(together.records.at(0).cached_tokens == 0);
+  CHECK(together.records.at(1).cached_tokens == 32);
+  CHECK(together.records.at(2).cached_tokens == 0);
+  options.cluster.batch_max = 1;
+  auto alone = run_replay(std::vector{first, second, third}, options);
+  CHECK(alone.decode_rows == 3 * 8);
+  CHECK(alone.decode_steps == 3 * 8);
+  CHECK(together.decode_rows == 3 * 8);
+  CHECK(together.decode_steps < 3 * 8);
 }
 
 TEST_CASE("replay: instances that share the layers of a long prompt take a part of its time, and the last chunk's way") {

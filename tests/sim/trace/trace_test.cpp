@@ -142,6 +142,18 @@ TEST_CASE("trace: the number of ids is that of 512-token blocks") {
   CHECK_CONTAINS(refusal(line("0", "512", "1", "")), "hash_ids: found 0 ids, allowed are 1");
 }
 
+TEST_CASE("trace: a trace may have blocks of another size, where its reader is told") {
+  auto first = [](const std::string& text) {
+    auto in = std::istringstream{text};
+    auto request = trace_request{};
+    trace_reader{in, "t.jsonl", 16}.next(request);
+    return request;
+  };
+  CHECK(first(line("0", "33", "1", "7, 8, 9")).blocks == std::vector<uint64_t>{7, 8, 9});
+  CHECK_THROWS_WITH_AS(first(line("0", "33", "1", "7")),
+                       doctest::Contains("hash_ids: found 1 ids, allowed are 3: one per 16 tokens"), failure);
+}
+
 TEST_CASE("trace: lines are sorted by timestamp, equal ones are allowed") {
   auto first = line("5", "5", "1", "7");
   CHECK(read(first + first).size() == 2);
