@@ -53,4 +53,4 @@ def mistakes():
 
 
 if __name__ == "__main__":
-    main(minutes=3)
+    main(minutes=8)
