@@ -57,7 +57,7 @@ public:
   std::vector<uint32_t> not_for_prefill() const {
     auto found = std::vector<uint32_t>{};
     for (const auto& at : devices_)
-      if (!at.computes || !at.shall_compute)
+      if (!may_prefill(at.prefill))
         found.push_back(at.prefill);
     return found;
   }
