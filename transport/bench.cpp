@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/bench.hpp"
 
+#include "transport/bench_far_pool.hpp"
 #include "transport/bench_socket.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/local/local_fabric.hpp"
 #include "transport/pool_memory.hpp"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -126,81 +121,33 @@ void move_pool(fabric& over, completion_counter& done, const bench_options& opti
   done.wait_for(posted);
 }
 
-/// The other process: offers its pool and takes what the limit's connection brings, until its control connection ends.
-void serve(const bench_options& options, stream_socket control) {
-  auto pool = pool_memory{options.pool_bytes};
-  std::memset(pool.bytes().data(), 1, pool.bytes().size());
-  auto events = completion_counter{};
-  auto own = make_libfabric({.provider = options.provider, .host = options.host}, events);
-  auto region = own->register_memory(pool.bytes());
-  auto peer = own->open_peer("bench");
-  auto offered = own->remote(region);
+/// In the other process: takes what the limit's connection brings into the pool, until the control connection ends.
+void take_limit(const bench_options& options, stream_socket& control, std::span<std::byte> pool) {
   auto listener = listen_at(options.host);
-  control.send_text(own->local_address(peer));
-  control.send_word(offered.key);
-  control.send_word(offered.base);
   control.send_word(port_of(listener));
-  own->connect(peer, control.receive_text());
   auto connection = accept_from(listener);
   for (;;) {
     auto size = control.receive_word();
-    for_pieces(options.pool_bytes, size, [&](uint64_t at) { connection.receive(pool.bytes().subspan(at, size)); });
+    for_pieces(options.pool_bytes, size, [&](uint64_t at) { connection.receive(pool.subspan(at, size)); });
     connection.send_word(size);
   }
 }
-
-/// A forked process that ends with this object.
-class forked {
-public:
-  explicit forked(const std::function<void()>& work) : id_(fork()) {
-    if (id_ < 0)
-      throw failure{errc::exhausted, fmt::format("cannot start a second process: {}", std::strerror(errno))};
-    if (id_ > 0)
-      return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    try {
-      work();
-    } catch (const std::exception&) {
-      // The control connection ended, or ends now: the first process tells why.
-    }
-    _exit(0);
-  }
-  forked(const forked&) = delete;
-  forked& operator=(const forked&) = delete;
-  ~forked() {
-    kill(id_, SIGKILL);
-    waitpid(id_, nullptr, 0);
-  }
-
-private:
-  pid_t id_;
-};
 
 } // namespace
 
 bench_result bench_provider(const bench_options& options) {
   check(options);
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-    throw failure{errc::exhausted, fmt::format("cannot make a pair of sockets: {}", std::strerror(errno))};
-  auto control = stream_socket{ends[0]};
-  auto far = stream_socket{ends[1]};
-  auto other = forked{[&] {
-    { auto closed = std::move(control); }
-    serve(options, std::move(far));
-  }};
-  { auto closed = std::move(far); }
-
+  auto far = far_pool{{options.provider, options.host},
+                      options.pool_bytes,
+                      [&](stream_socket& control, std::span<std::byte> pool) { take_limit(options, control, pool); }};
   auto pool = pool_memory{options.pool_bytes};
   std::memset(pool.bytes().data(), 2, pool.bytes().size());
   auto events = completion_counter{};
   auto own = make_libfabric({.provider = options.provider, .host = options.host}, events);
   auto region = own->register_memory(pool.bytes());
   auto peer = own->open_peer("bench");
-  control.send_text(own->local_address(peer));
-  own->connect(peer, control.receive_text());
-  auto key = control.receive_word();
-  auto base = control.receive_word();
+  auto remote = far.connect(*own, peer);
+  auto& control = far.control();
   auto connection = connect_to(options.host, static_cast<uint16_t>(control.receive_word()));
 
   auto result = bench_result{own->describe(), "one TCP connection, blocking sockets", {}};
@@ -212,7 +159,7 @@ bench_result bench_provider(const bench_options& options) {
       connection.receive_word();
     },
     [&](uint64_t size, direction op) {
-      move_pool(*own, events, options, size, {0, op, peer, region, {key, base, options.pool_bytes}, {}, {}});
+      move_pool(*own, events, options, size, {0, op, peer, region, remote, {}, {}});
     });
   return result;
 }

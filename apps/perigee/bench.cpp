@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/allocation_counter.hpp"
+#include "apps/perigee/bench_handover.hpp"
 #include "apps/perigee/bench_report.hpp"
 #include "apps/perigee/bench_route.hpp"
 #include "apps/perigee/bench_sim.hpp"
@@ -147,6 +148,7 @@ void add_bench(CLI::App& app, action& chosen) {
               "  perigee bench transfer --json");
   add_engine(*sub, chosen);
   add_transfer(*sub, chosen);
+  add_bench_handover(*sub, chosen);
   add_bench_route(*sub, chosen);
   add_bench_sim(*sub, chosen);
 }
