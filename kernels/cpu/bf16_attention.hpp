@@ -41,9 +41,12 @@ public:
     for (auto i = 0u; i < task_.units * task_.head_dim; i += 16)
       _mm512_storeu_ps(sums_ + i, _mm512_setzero_ps());
     for (auto at = first / tile_tokens * tile_tokens; at < longest; at += tile_tokens) {
-      gather_tile(at, longest);
-      for (auto u = 0u; u < task_.units;)
-        u += some_rows<rows_max>(task_.units - u, u, at);
+      for (auto head = 0u; head < task_.heads; ++head) {
+        gather_tile(head, at, longest);
+        auto end = (head + 1) * task_.head_units();
+        for (auto u = end - task_.head_units(); u < end;)
+          u += some_rows<rows_max>(end - u, u, at);
+      }
     }
     for (auto u = 0u; u < task_.units; ++u) {
       auto scale = _mm512_set1_ps(1 / totals_[u]);
@@ -67,8 +70,9 @@ private:
     return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
   }
 
-  /// Brings [at, at + 64) into order; zeros from `end` on.
-  void gather_tile(uint32_t at, uint32_t end) noexcept {
+  /// Brings [at, at + 64) of a head into order; zeros from `end` on.
+  void gather_tile(uint32_t head, uint32_t at, uint32_t end) noexcept {
+    auto head_bytes = size_t{head} * task_.head_dim * task_.block_tokens * 2;
     for (auto group = 0u; group < tile_tokens; group += 16) {
       auto position = at + group;
       auto count = position >= end ? 0 : end - position < 16 ? end - position : 16;
@@ -77,14 +81,15 @@ private:
       if (count > 0)
         block = task_.base + task_.slots[position / task_.block_tokens] * task_.block_bytes;
       auto offset = position % task_.block_tokens;
-      auto* k = reinterpret_cast<const uint16_t*>(block + task_.k_offset) + offset;
+      auto* k = reinterpret_cast<const uint16_t*>(block + task_.k_offset + head_bytes) + offset;
       for (auto d = 0u; d < half_; ++d, k += size_t{2} * task_.block_tokens) {
         auto pairs = _mm512_setzero_si512();
         if (count > 0)
           pairs = paired(_mm256_maskz_loadu_epi16(mask, k), _mm256_maskz_loadu_epi16(mask, k + task_.block_tokens));
         _mm512_storeu_si512(keys_ + d * tile_tokens + group, pairs);
       }
-      auto* v = reinterpret_cast<const uint16_t*>(block + task_.v_offset) + size_t{offset} * task_.head_dim;
+      auto* v =
+        reinterpret_cast<const uint16_t*>(block + task_.v_offset + head_bytes) + size_t{offset} * task_.head_dim;
       for (auto t = 0u; t < 16; t += 2, v += size_t{2} * task_.head_dim) {
         auto* out = values_ + (group + t) / 2 * task_.head_dim;
         for (auto d = 0u; d < task_.head_dim; d += 16) {

@@ -35,7 +35,9 @@ struct gemm_task {
 inline constexpr uint32_t batch_rows_min = 7;
 inline constexpr uint32_t batch_rows_max = 112;
 
-/// Attention of some query heads that share one KV head. A unit is one query head at one position.
+/// Attention of some query heads over one KV head, or over several that lie next to each other and are gone through
+/// block by block, so that long pieces of memory are read. A unit is one query head at one position; each KV head has
+/// as many, one KV head's after the other's.
 struct attention_task {
   const float* const* q = nullptr;  ///< per unit [head_dim], already scaled by 1/sqrt(head_dim)
   float* const* out = nullptr;      ///< per unit [head_dim]
@@ -46,10 +48,15 @@ struct attention_task {
   uint32_t block_tokens = 0;
   const std::byte* base = nullptr; ///< of the layer in slot 0
   uint64_t block_bytes = 0;        ///< from slot to slot
-  uint64_t k_offset = 0;           ///< of the head's K [head_dim, block_tokens] from the layer
-  uint64_t v_offset = 0;           ///< of the head's V [block_tokens, head_dim] from the layer
+  uint64_t k_offset = 0;           ///< of the first head's K [head_dim, block_tokens] from the layer
+  uint64_t v_offset = 0;           ///< of the first head's V [block_tokens, head_dim] from the layer
   const uint32_t* slots = nullptr; ///< slot of each block of the sequence
   float* scratch = nullptr;        ///< `attention_scratch_floats()` floats, aligned to 64 bytes
+  uint32_t heads = 1;              ///< KV heads; `units` is a multiple of it
+
+  uint32_t head_units() const noexcept {
+    return units / heads;
+  }
 };
 
 inline constexpr uint32_t attention_units_max = 64;

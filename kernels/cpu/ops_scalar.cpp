@@ -152,6 +152,7 @@ void attend(const attention_task& task, uint32_t unit) noexcept {
   auto* q = task.q[unit];
   auto* out = task.out[unit];
   auto length = task.lengths[unit];
+  auto head_bytes = size_t{unit / task.head_units()} * task.head_dim * task.block_tokens * Element::bytes;
   std::fill(out, out + task.head_dim, 0.0f);
   auto top = -std::numeric_limits<float>::infinity();
   auto total = 0.0f;
@@ -160,8 +161,8 @@ void attend(const attention_task& task, uint32_t unit) noexcept {
     auto offset = at % task.block_tokens;
     auto count = std::min({attention_tile, task.block_tokens - offset, length - at});
     auto first = std::max(at, task.starts[unit]) - at;
-    auto* k = block + task.k_offset;
-    auto* v = block + task.v_offset;
+    auto* k = block + task.k_offset + head_bytes;
+    auto* v = block + task.v_offset + head_bytes;
     float scores[attention_tile];
     auto highest = top;
     for (auto t = first; t < count; ++t) {

@@ -145,8 +145,9 @@ struct tile {
   const std::byte* v;
 };
 
-inline tile tile_at(const attention_task& task, uint32_t at, uint32_t element_bytes) noexcept {
-  auto* block = task.base + task.slots[at / task.block_tokens] * task.block_bytes;
+inline tile tile_at(const attention_task& task, uint32_t head, uint32_t at, uint32_t element_bytes) noexcept {
+  auto* block = task.base + task.slots[at / task.block_tokens] * task.block_bytes
+                + size_t{head} * task.head_dim * task.block_tokens * element_bytes;
   auto offset = at % task.block_tokens;
   auto left = task.block_tokens - offset;
   return {at, left < attention_tile ? left : attention_tile, block + task.k_offset + offset * element_bytes,
@@ -173,12 +174,12 @@ public:
   }
 
   void run() noexcept {
-    if (task_.units < many)
-      for (auto at = first_; at < longest_;)
-        at = few_units(at);
-    else
-      for (auto at = first_; at < longest_;)
-        at = many_units(at);
+    for (auto at = first_; at < longest_;) {
+      auto next = at;
+      for (auto head = 0u; head < task_.heads; ++head)
+        next = task_.head_units() < many ? few_units(head, at) : many_units(head, at);
+      at = next;
+    }
     for (auto u = 0u; u < task_.units; ++u)
       for (auto d = 0u; d < task_.head_dim; ++d)
         task_.out[u][d] = sums_[u * width_ + d] / states_[u].total;
@@ -188,15 +189,16 @@ private:
   static constexpr auto many = 4u; // units that make widening a tile once for all of them pay
   static constexpr auto bytes = Element<V>::bytes;
 
-  /// One tile, widened, for all units.
-  uint32_t many_units(uint32_t at) noexcept {
-    auto now = tile_at(task_, at, bytes);
+  /// One tile, widened, for all units of a head.
+  uint32_t many_units(uint32_t head, uint32_t at) noexcept {
+    auto now = tile_at(task_, head, at, bytes);
+    auto end = (head + 1) * task_.head_units();
     widen_keys(now);
     widen_values(now);
-    for (auto u = 0u; u < task_.units;) {
+    for (auto u = end - task_.head_units(); u < end;) {
       if (!attends(u, now)) {
         ++u;
-      } else if (u + many <= task_.units && attends(u + 1, now) && attends(u + 2, now) && attends(u + 3, now)) {
+      } else if (u + many <= end && attends(u + 1, now) && attends(u + 2, now) && attends(u + 3, now)) {
         const std::byte* k[] = {reinterpret_cast<const std::byte*>(k_tile_)};
         tile_scores<V, f32_element<V>, many, 1>(task_.q + u, task_.head_dim, k, attention_tile, scores_[u]);
         u += many;
@@ -205,7 +207,7 @@ private:
         ++u;
       }
     }
-    for (auto u = 0u; u < task_.units; ++u)
+    for (auto u = end - task_.head_units(); u < end; ++u)
       if (attends(u, now)) {
         auto attended = part_of(u, now);
         auto shrink = weigh<V>(scores_[u], attended, states_[u]);
@@ -215,20 +217,21 @@ private:
     return at + now.count;
   }
 
-  /// Four tiles read where they are, unit after unit: four chains of sums keep the processor busy.
-  uint32_t few_units(uint32_t at) noexcept {
+  /// Four tiles of a head read where they are, unit after unit: four chains of sums keep the processor busy.
+  uint32_t few_units(uint32_t head, uint32_t at) noexcept {
     tile tiles[many];
     const std::byte* keys[many];
     auto whole = true;
     auto next = at;
     auto count = 0u;
     for (; count < many && next < longest_; ++count) {
-      tiles[count] = tile_at(task_, next, bytes);
+      tiles[count] = tile_at(task_, head, next, bytes);
       keys[count] = tiles[count].k;
       whole = whole && tiles[count].count == attention_tile;
       next += tiles[count].count;
     }
-    for (auto u = 0u; u < task_.units; ++u) {
+    auto end = (head + 1) * task_.head_units();
+    for (auto u = end - task_.head_units(); u < end; ++u) {
       if (whole && count == many)
         tile_scores<V, Element<V>, 1, many>(task_.q + u, task_.head_dim, keys, task_.block_tokens, scores_[0]);
       else

@@ -268,26 +268,29 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
                 : model_->kv_type() == dtype::f16 ? ops_.attention_f16
                                                   : ops_.attention_bf16;
   auto head_bytes = uint64_t{config_.head_dim} * layout_.block_tokens * size_of(model_->kv_type());
-  auto tasks = static_cast<uint32_t>(runs.size()) * config_.kv_heads;
-  pool_.run(tasks, [&](uint32_t task, uint32_t thread) {
+  auto groups = head_groups(static_cast<uint32_t>(runs.size()), static_cast<uint32_t>(indices.size()));
+  pool_.run(static_cast<uint32_t>(runs.size()) * groups, [&](uint32_t task, uint32_t thread) {
     // Later rows attend more: the longest runs first, so that no thread is left with one at the end.
-    auto [begin, end] = runs[runs.size() - 1 - task / config_.kv_heads];
-    auto kv_head = task % config_.kv_heads;
-    for (auto first_head = kv_head * heads_per_kv; first_head < (kv_head + 1) * heads_per_kv;
-         first_head += attention_units_max) {
-      auto heads = std::min(attention_units_max, (kv_head + 1) * heads_per_kv - first_head);
+    auto [begin, end] = runs[runs.size() - 1 - task / groups];
+    auto kv_begin = config_.kv_heads * (task % groups) / groups;
+    auto kv_end = config_.kv_heads * (task % groups + 1) / groups;
+    // More query heads than a task takes are only ever those of a single KV head.
+    auto heads_max = std::max(1u, attention_units_max / (end - begin) / (kv_end - kv_begin));
+    for (auto first = 0u; first < heads_per_kv; first += heads_max) {
+      auto heads = std::min(heads_max, heads_per_kv - first);
       const float* q[attention_units_max];
       float* out[attention_units_max];
       uint32_t starts[attention_units_max];
       uint32_t lengths[attention_units_max];
       auto units = 0u;
-      for (auto i = begin; i < end; ++i)
-        for (auto head = first_head; head < first_head + heads; ++head, ++units) {
-          q[units] = qkv_.data() + size_t{indices[i]} * qkv_width(config_) + head * config_.head_dim;
-          out[units] = attended_.data() + size_t{i} * config_.q_width() + head * config_.head_dim;
-          starts[units] = config_.attends_from(layer, rows[indices[i]].position);
-          lengths[units] = rows[indices[i]].position + 1;
-        }
+      for (auto kv_head = kv_begin; kv_head < kv_end; ++kv_head)
+        for (auto i = begin; i < end; ++i)
+          for (auto head = kv_head * heads_per_kv + first; head < kv_head * heads_per_kv + first + heads; ++head, ++units) {
+            q[units] = qkv_.data() + size_t{indices[i]} * qkv_width(config_) + head * config_.head_dim;
+            out[units] = attended_.data() + size_t{i} * config_.q_width() + head * config_.head_dim;
+            starts[units] = config_.attends_from(layer, rows[indices[i]].position);
+            lengths[units] = rows[indices[i]].position + 1;
+          }
       auto work = attention_task{};
       work.q = q;
       work.out = out;
@@ -298,17 +301,30 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       work.block_tokens = layout_.block_tokens;
       work.base = kv_.data() + layout_.offset(0, layer);
       work.block_bytes = layout_.block_bytes();
-      work.k_offset = kv_head * head_bytes;
-      work.v_offset = layout_.layer_bytes / 2 + kv_head * head_bytes;
+      work.k_offset = kv_begin * head_bytes;
+      work.v_offset = layout_.layer_bytes / 2 + kv_begin * head_bytes;
       work.slots = rows[indices[begin]].slots;
       work.scratch = scratch_.data() + thread * scratch_stride_;
+      work.heads = kv_end - kv_begin;
       // A single unit reads K and V where they are; which of the two it is must not depend on the batch.
-      if (dots && (units > 1 || fixed_order_))
+      if (dots && (work.head_units() > 1 || fixed_order_))
         ops_.attention_bf16_dot(work);
       else
         kernel(work);
     }
   });
+}
+
+/// Into how many tasks the KV heads of each of `runs` runs over `rows` rows are divided. Rows that are alone with their
+/// sequence read all of K and V for little arithmetic: heads that go over the blocks together find long pieces of memory.
+/// Others find theirs in the caches, one head after the other.
+uint32_t transformer::head_groups(uint32_t runs, uint32_t rows) const noexcept {
+  auto heads_max = attention_units_max / (config_.heads / config_.kv_heads);
+  if (runs < rows || heads_max < 2)
+    return config_.kv_heads;
+  auto threads = pool_.threads();
+  auto wanted = runs == 1 ? threads : (4 * threads + runs - 1) / runs; // several tasks a thread, as runs differ in length
+  return std::clamp(wanted, (config_.kv_heads + heads_max - 1) / heads_max, config_.kv_heads);
 }
 
 } // namespace perigee::kernels::cpu

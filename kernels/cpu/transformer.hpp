@@ -74,6 +74,7 @@ private:
   void store_kv(uint32_t layer, uint32_t index, const row& at);
   void finish_layer(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices, float* x);
   void attend(uint32_t layer, std::span<const row> rows, std::span<const uint32_t> indices);
+  uint32_t head_groups(uint32_t runs, uint32_t rows) const noexcept;
   template <class Body>
   void each_row(uint32_t rows, uint32_t width, Body&& body);
 
