@@ -14,7 +14,7 @@ FIGURES = ["tpot_mean", "tpot_p90", "tpot_p99", "ttft_p50", "ttft_p90", "ttft_p9
 def fidelity(*flags):
     """Exit code, standard output, standard error."""
     done = subprocess.run([sys.executable, SOURCE / "tools/fidelity", "--perigee", PERIGEE, *map(str, flags)],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -53,4 +53,4 @@ def mistakes():
 
 
 if __name__ == "__main__":
-    main(minutes=8)
+    main(minutes=10)

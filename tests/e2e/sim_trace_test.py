@@ -202,4 +202,4 @@ def mistakes():
 
 
 if __name__ == "__main__":
-    main(minutes=2)
+    main(minutes=4)

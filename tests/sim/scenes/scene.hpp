@@ -43,10 +43,11 @@ struct scene {
 
 scene_result play(scene_setup setup, const std::string& policy);
 
-/// With those policies there is nothing to complain of, and no invariant is hurt, for so many seeds.
+/// With those policies there is nothing to complain of, and no invariant is hurt, for so many seeds; for one where fewer are
+/// wanted.
 void survive(const scene& what, const std::vector<std::string>& policies, uint64_t seeds = 3);
 
-/// With a policy that has the fault the complaint comes: the scene tells good from bad.
+/// With a policy that has the fault the complaint comes: the scene tells good from bad. Not tried where fewer seeds are wanted.
 void fail(const scene& what, const std::vector<std::string>& policies);
 
 /// "MEANING: FOUND, allowed up to LIMIT" where it is more; otherwise nothing.
