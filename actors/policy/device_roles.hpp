@@ -28,7 +28,7 @@ public:
   /// Of the promised time, what a step may take.
   struct shares {
     double idle = 0.43;    ///< where no prompt waits
-    double pressed = 0.62; ///< where prompts wait
+    double pressed = 0.58; ///< where prompts wait
   };
 
   /// Before a decision; looks at the instances at most every `look_ns`.

@@ -42,7 +42,7 @@ struct route_perigee {
   double heavy_s = 8;
   double caution = 0.2;
   double idle_share = 0.43;
-  double pressed_share = 0.62;
+  double pressed_share = 0.58;
   device_roles roles;
 
   static constexpr std::array parameters{
