@@ -62,7 +62,7 @@ struct node_runtime::parts {
   }
 
   /// `number`: of the instance in this process.
-  node_spec::instance make_instance(uint32_t index, uint32_t number) {
+  node_spec::instance make_instance(uint32_t index, uint32_t number, const progress& loading) {
     auto how = kernels::stream_options{};
     how.slots = static_cast<uint32_t>(std::max<uint64_t>(2, node.kv_memory / layout.block_bytes()));
     how.block_tokens = config.block_tokens;
@@ -73,6 +73,7 @@ struct node_runtime::parts {
     if (node.pin_threads)
       how.pin_from = number * std::max(1u, node.threads > 0 ? node.threads : how.threads / instances());
     how.batch_invariant = config.batch_invariant;
+    how.packing = [&loading](double share) { loading("packing the weights", share); };
     return {index, make_instance_device(parse_device_choice(node.device).value(), model, how, config.max_batch,
                                         options.devices, options.report)};
   }
@@ -91,7 +92,7 @@ struct node_runtime::parts {
     return [how](caf::actor_system& where) -> policy_actor { return where.spawn<remote_policy>(how); };
   }
 
-  node_spec make_spec(uint64_t incarnation) {
+  node_spec make_spec(uint64_t incarnation, const progress& loading) {
     auto spec = node_spec{};
     spec.self = {role::node, place_of(node), place_of(node), incarnation};
     spec.times.request = std::chrono::duration_cast<caf::timespan>(config.request_timeout);
@@ -105,9 +106,9 @@ struct node_runtime::parts {
     spec.evicts = find_eviction(config.policy.eviction).value();
     spec.copies_cool = config.policy.copies_cool;
     for (auto i = 0u; i < node.count(node_role::prefill); ++i)
-      spec.prefills.push_back(make_instance(first(node_role::prefill) + i, i));
+      spec.prefills.push_back(make_instance(first(node_role::prefill) + i, i, loading));
     for (auto i = 0u; i < node.count(node_role::decode); ++i)
-      spec.decodes.push_back(make_instance(first(node_role::decode) + i, node.count(node_role::prefill) + i));
+      spec.decodes.push_back(make_instance(first(node_role::decode) + i, node.count(node_role::prefill) + i, loading));
     if (node.begin_as != "both")
       for (auto i = size_t{0}; i < std::min(spec.prefills.size(), spec.decodes.size()); ++i) {
         spec.prefills[i].twin = spec.decodes[i].index + 1;
@@ -177,17 +178,18 @@ struct node_runtime::parts {
     return result;
   }
 
-  void start() {
+  void start(const progress& loading) {
     init_node_types();
     layout = model->layout(config.block_tokens);
-    fingerprint = model->fingerprint(config.block_tokens);
+    fingerprint =
+      model->fingerprint(config.block_tokens, [&](double share) { loading("reading the weights", share); });
     auto networked = config.nodes.size() > 1;
     if (!config.tap.empty())
       recorder = std::make_unique<tap>(config.tap);
     caf_config = std::make_unique<node_system_config>(networked || decides_elsewhere(), recorder.get());
     system = std::make_unique<caf::actor_system>(*caf_config);
     auto incarnation = next_incarnation(node.name);
-    running = spawn_node(*system, make_spec(incarnation));
+    running = spawn_node(*system, make_spec(incarnation, loading));
     if (recorder)
       for (const auto& item : running.addressed)
         recorder->name(item.handle, name_of(item.who));
@@ -244,8 +246,8 @@ node_runtime::~node_runtime() {
   parts_->end();
 }
 
-void node_runtime::start() {
-  parts_->start();
+void node_runtime::start(const progress& loading) {
+  parts_->start(loading ? loading : [](const std::string&, double) {});
 }
 
 caf::actor_system& node_runtime::system() {

@@ -42,8 +42,10 @@ public:
   node_runtime(const node_runtime&) = delete;
   node_runtime& operator=(const node_runtime&) = delete;
 
-  /// Starts all actors and begins to connect to the other nodes. Throws `failure`.
-  void start();
+  /// Reads and packs the weights, starts all actors and begins to connect to the other nodes. `loading` hears what is being
+  /// done and how much of that is, from several threads, until this returns. Throws `failure`.
+  using progress = std::function<void(const std::string& what, double share)>;
+  void start(const progress& loading = {});
 
   caf::actor_system& system();
   /// Nothing on a node without gateway.

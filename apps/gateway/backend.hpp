@@ -108,6 +108,8 @@ constexpr std::string_view to_string(cancel_reason reason) noexcept {
 struct backend_health {
   bool ready = false;
   std::string detail; ///< one sentence for people, e.g. which part is missing
+  /// While the model is being loaded: how much of it is there. Completions are refused, and nothing but `health` is asked.
+  std::optional<uint32_t> loaded_percent = {};
 };
 
 /// What serves completions. The gateway calls it from its own thread (and `submit` never concurrently); no call may

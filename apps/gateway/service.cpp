@@ -57,6 +57,14 @@ http_response json_response(std::string body, uint16_t status = 200) {
   return response;
 }
 
+json::object health_json(const backend_health& health, bool draining) {
+  auto status = draining ? "draining" : health.loaded_percent ? "loading" : health.ready ? "ready" : "not_ready";
+  auto body = json::object{{"status", status}, {"detail", health.detail}};
+  if (health.loaded_percent)
+    body["loaded_percent"] = *health.loaded_percent;
+  return body;
+}
+
 http_response dashboard_response() {
   auto response = http_response{};
   response.content_type = "text/html; charset=utf-8";
@@ -154,6 +162,8 @@ std::shared_ptr<activity> service::serve_completion(const route_match& match, ht
   if (draining_) {
     refusal = error_response(unavailable("This gateway is draining and takes no new requests.", retry_elsewhere_s));
     refusal->close = true;
+  } else if (auto health = parts_.target.health(); health.loaded_percent) {
+    refusal = error_response(unavailable("The model is being loaded: " + health.detail, retry_soon_s));
   } else if (auto error = check_content(request)) {
     refusal = error_response(*error);
   } else if (context_.in_flight >= options_.requests_in_flight_max) {
@@ -192,6 +202,11 @@ std::shared_ptr<activity> service::ask(const route_match& match, exchange& where
 
 std::shared_ptr<activity> service::serve_reading(const route_match& match, exchange& where) {
   const auto late = timed_out("The cluster did not answer in time.");
+  auto asks = match.where == route::metrics || match.where == route::cluster || match.where == route::request;
+  if (auto health = parts_.target.health(); asks && health.loaded_percent) {
+    answer(match.name, where, json_response(json::serialize(health_json(health, draining_)), 503));
+    return nullptr;
+  }
   switch (match.where) {
   case route::models: answer(match.name, where, json_response(render_model_list(parts_.model))); return nullptr;
   case route::model:
@@ -207,9 +222,8 @@ std::shared_ptr<activity> service::serve_reading(const route_match& match, excha
   case route::health: {
     auto health = parts_.target.health();
     auto serving = health.ready && !draining_;
-    auto status = draining_ ? "draining" : health.ready ? "ready" : "not_ready";
-    auto body = json::serialize(json::object{{"status", status}, {"detail", health.detail}});
-    answer(match.name, where, json_response(std::move(body), serving ? 200 : 503));
+    answer(match.name, where,
+           json_response(json::serialize(health_json(health, draining_)), serving ? 200 : 503));
     return nullptr;
   }
   case route::metrics:

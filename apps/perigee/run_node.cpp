@@ -4,12 +4,14 @@
 #include "actors/edge/model_text.hpp"
 #include "actors/node/runtime.hpp"
 #include "apps/perigee/gateway_part.hpp"
+#include "apps/perigee/load_progress.hpp"
 #include "apps/perigee/news_log.hpp"
 #include "apps/perigee/peer_feed.hpp"
 #include "apps/perigee/usage.hpp"
 #include "transport/base/status.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -34,9 +36,8 @@ std::shared_ptr<const kernels::model> load_model(const std::string& dir, bool in
 }
 
 gateway_part_options gateway_of(const actors::cluster_config& config, const actors::node_config& node,
-                                std::shared_ptr<const kernels::model> model, session_actor session) {
+                                std::shared_ptr<const kernels::model> model) {
   auto out = gateway_part_options{};
-  out.session = std::move(session);
   out.model = std::move(model);
   out.served_name = config.served_name();
   for (const auto& other : config.nodes)
@@ -53,6 +54,16 @@ struct feed_closer {
     feed.close();
   }
 };
+
+/// Clients can reach the gateway meanwhile, and are told how far it has come.
+void start(actors::node_runtime& runtime, gateway_part* gateway, news_log& log) {
+  auto progress = load_progress{[&](const std::string& detail, uint32_t percent) {
+                                  if (gateway != nullptr)
+                                    gateway->set_loading(detail, percent);
+                                },
+                                [&](const std::string& news) { log.write(news); }, isatty(STDERR_FILENO) != 0};
+  runtime.start([&](const std::string& what, double share) { progress.on(what, share); });
+}
 
 /// Lets what is in flight here come to its end; every request has one by its deadline.
 void drain(actors::node_runtime& runtime, gateway_part* gateway, std::chrono::nanoseconds request_timeout) {
@@ -85,9 +96,11 @@ int run_node(const actors::cluster_config& config, const std::string& name, cons
   auto gateway = std::optional<gateway_part>{};
   auto end_of_news =
     feed_closer{feed}; // before the gateway goes, which hears it, and the runtime, whose actors it names
-  runtime.start();
+  if (node.count(node_role::gateway) > 0)
+    gateway.emplace(gateway_of(config, node, model));
+  start(runtime, gateway ? &*gateway : nullptr, log);
   if (auto session = runtime.session()) {
-    gateway.emplace(runtime.system(), gateway_of(config, node, model, *session));
+    gateway->open(runtime.system(), *session);
     feed.connect([&](const peer_up& news) { gateway->on_peer(news); });
   }
   std::printf("%s\n", how.announcement.c_str());

@@ -37,6 +37,10 @@ int run_status(const status_options& options) {
   if (answer.status == 404 && !options.request.empty())
     throw failure(errc::not_found,
                   fmt::format("--request: no record of \"{}\" (the newest few thousand are kept)", options.request));
+  if (auto line = answer.status == 503 ? render_loading(answer.body) : std::nullopt) {
+    std::printf("%s", options.json ? (answer.body + '\n').c_str() : line->c_str());
+    return exit_success;
+  }
   if (answer.status != 200)
     throw failure(errc::io_error,
                   fmt::format("{}:{} answered HTTP {}: {}", url.host, url.port, answer.status, answer.body));

@@ -5,6 +5,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <fmt/format.h>
@@ -131,6 +132,17 @@ std::string render_cluster(const json::value& cluster) {
   if (auto* decisions = list(*root, "decisions"))
     add_decisions(out, *decisions);
   return out;
+}
+
+std::optional<std::string> render_loading(const std::string& body) {
+  auto error = boost::json::error_code{};
+  auto value = boost::json::parse(body, error);
+  const auto* answer = error ? nullptr : value.if_object();
+  const auto* status = answer ? answer->if_contains("status") : nullptr;
+  const auto* detail = answer ? answer->if_contains("detail") : nullptr;
+  if (!status || !detail || *status != "loading" || !detail->is_string())
+    return std::nullopt;
+  return fmt::format("loading: {}\n", std::string_view(detail->get_string()));
 }
 
 } // namespace perigee::cli

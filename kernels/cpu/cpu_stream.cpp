@@ -157,6 +157,7 @@ private:
 
 std::unique_ptr<stream> make_cpu_stream(std::shared_ptr<const model> weights, const stream_options& options,
                                         stream_events& events) {
+  weights->pack(options.packing);
   return std::make_unique<cpu_stream>(std::move(weights), options, events);
 }
 

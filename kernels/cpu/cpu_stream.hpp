@@ -4,6 +4,7 @@
 #include "kernels/model/model.hpp"
 #include "kernels/stream.hpp"
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -23,6 +24,8 @@ struct stream_options {
   /// Binds the threads to processors: the stream's own to this one of those that the process may use, helpers to the
   /// following ones, counted round. Nothing: the system places them.
   std::optional<uint32_t> pin_from = {};
+  /// Told how much of the weights is packed (`model::pack`), by the first stream that needs them; empty: nobody is.
+  std::function<void(double share)> packing = {};
 };
 
 /// A stream on the processor. `events` must outlive it; items that have not run when it is destroyed are answered

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/packed_weights.hpp"
 
+#include "kernels/cpu/memory_nodes.hpp"
 #include "kernels/cpu/thread_pool.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 namespace perigee::kernels::cpu {
@@ -22,7 +24,8 @@ struct piece {
 
 } // namespace
 
-packed_weights::packed_weights(const transformer_weights& weights, bool int8) {
+packed_weights::packed_weights(const transformer_weights& weights, bool int8,
+                               const std::function<void(double share)>& tell) {
   int8 = int8 || weights.type == dtype::q8_0;
   using parts = std::vector<matrix_view>;
   auto all = std::vector<parts>{};
@@ -37,6 +40,7 @@ packed_weights::packed_weights(const transformer_weights& weights, bool int8) {
   for (const auto& one : all)
     bytes += packed_matrix::bytes_for(one, int8);
   memory_ = aligned_buffer<std::byte>{bytes};
+  spread_over_memory_nodes({memory_.data(), memory_.size()}, memory_nodes());
   auto* at = memory_.data();
   auto next = all.begin();
   auto pieces = std::vector<piece>{};
@@ -53,9 +57,14 @@ packed_weights::packed_weights(const transformer_weights& weights, bool int8) {
     to = {place(), place(), place(), place()};
   output_ = place();
   auto helpers = thread_pool{std::max(1u, std::thread::hardware_concurrency())};
-  helpers.run(static_cast<uint32_t>(pieces.size()), [&](uint32_t i, uint32_t) {
+  auto count = static_cast<uint32_t>(pieces.size());
+  auto done = std::atomic<uint32_t>{0};
+  helpers.run(count, [&](uint32_t i, uint32_t) {
     const auto& one = pieces[i];
     one.to.pack(one.from, one.begin, one.end);
+    auto before = done.fetch_add(1, std::memory_order_relaxed);
+    if (tell && uint64_t{before} * 100 / count != (uint64_t{before} + 1) * 100 / count)
+      tell((before + 1.0) / count);
   });
 }
 

@@ -19,8 +19,9 @@ public:
     packed_matrix down;
   };
 
-  /// Packs on all cores. `int8` rounds the weights as `packed_matrix` says.
-  packed_weights(const transformer_weights& weights, bool int8);
+  /// Packs on all cores. `int8` rounds the weights as `packed_matrix` says; `tell` hears how much is done
+  /// (`model::pack`), or is empty.
+  packed_weights(const transformer_weights& weights, bool int8, const std::function<void(double share)>& tell = {});
 
   const std::vector<layer>& layers() const noexcept {
     return layers_;

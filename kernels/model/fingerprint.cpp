@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto hex_digits = size_t{64};
+constexpr auto piece_bytes = size_t{16} << 20; // between two words of progress
 
 class hasher {
 public:
@@ -114,26 +116,36 @@ void write_cache(const fs::path& path, const std::map<std::string, std::string>&
     fs::remove(fresh, error);
 }
 
-std::string compute(const tensor_store& tensors) {
+std::string compute(const tensor_store& tensors, const std::function<void(double share)>& tell) {
   auto all = hasher{};
+  auto bytes = size_t{0};
+  for (const auto& [name, tensor] : tensors.tensors())
+    bytes += tensor.bytes.size();
+  auto done = size_t{0};
   for (const auto& [name, tensor] : tensors.tensors()) {
     all.add(fmt::format("{}:{} {} [{}]\n", name.size(), name, tensor.type_name, shape_text(tensor.shape)));
-    all.add(tensor.bytes);
+    for (auto left = tensor.bytes; !left.empty(); left = left.subspan(std::min(left.size(), piece_bytes))) {
+      auto piece = left.first(std::min(left.size(), piece_bytes));
+      all.add(piece);
+      done += piece.size();
+      if (tell)
+        tell(static_cast<double>(done) / static_cast<double>(bytes));
+    }
   }
   return all.hex();
 }
 
 } // namespace
 
-std::string tensor_digest(const tensor_store& tensors) {
+std::string tensor_digest(const tensor_store& tensors, const std::function<void(double share)>& tell) {
   auto path = cache_file();
   auto state = path ? state_key(tensors) : std::nullopt;
   if (!state)
-    return compute(tensors);
+    return compute(tensors, tell);
   auto entries = read_cache(*path);
   if (auto known = entries.find(*state); known != entries.end())
     return known->second;
-  auto digest = compute(tensors);
+  auto digest = compute(tensors, tell);
   entries[*state] = digest;
   write_cache(*path, entries);
   return digest;

@@ -58,8 +58,8 @@ kv_layout model::layout(uint32_t block_tokens) const noexcept {
   return {config_.layers, block_tokens, token_bytes * block_tokens};
 }
 
-std::string model::fingerprint(uint32_t block_tokens) const {
-  std::call_once(digest_once_, [this] { digest_ = tensor_digest(tensors_); });
+std::string model::fingerprint(uint32_t block_tokens, const progress& tell) const {
+  std::call_once(digest_once_, [&] { digest_ = tensor_digest(tensors_, tell); });
   auto text = fmt::format("perigee kv {}\n{}\nkv={} block_tokens={}\n{}\n", kv_layout_version, kv_fields(config_),
                           to_string(kv_type()), block_tokens, digest_);
   if (options_.int8)
@@ -68,8 +68,13 @@ std::string model::fingerprint(uint32_t block_tokens) const {
 }
 
 const cpu::packed_weights& model::packed() const {
-  std::call_once(packed_once_, [this] { packed_ = std::make_unique<cpu::packed_weights>(weights_, options_.int8); });
+  pack({});
   return *packed_;
+}
+
+void model::pack(const progress& tell) const {
+  std::call_once(packed_once_,
+                 [&] { packed_ = std::make_unique<cpu::packed_weights>(weights_, options_.int8, tell); });
 }
 
 } // namespace perigee::kernels

@@ -7,6 +7,7 @@
 #include "kernels/model/weights.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,6 +35,9 @@ public:
                                                 std::vector<std::byte> memory, transformer_weights weights,
                                                 const load_options& options);
   ~model();
+
+  /// Told which share is done: grows to 1, not often. From several threads.
+  using progress = std::function<void(double share)>;
 
   /// The directory, or the GGUF file.
   const std::filesystem::path& dir() const noexcept {
@@ -64,11 +68,13 @@ public:
   kv_layout layout(uint32_t block_tokens) const noexcept;
 
   /// 64 hexadecimal digits that name what its KV blocks hold: all tensor bytes, the config fields that affect KV, KV
-  /// type, `block_tokens` and the version of the layout. The first call may read all weights.
-  std::string fingerprint(uint32_t block_tokens) const;
+  /// type, `block_tokens` and the version of the layout. The first call may read all weights, and tells how far it is.
+  std::string fingerprint(uint32_t block_tokens, const progress& tell = {}) const;
 
-  /// The matrices in the order the CPU kernels read them; made on first use.
+  /// The matrices in the order the CPU kernels read them; made on first use, on all cores.
   const cpu::packed_weights& packed() const;
+  /// Makes them, unless somebody has.
+  void pack(const progress& tell) const;
 
 private:
   model(const std::filesystem::path& dir, const load_options& options);

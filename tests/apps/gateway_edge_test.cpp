@@ -312,13 +312,13 @@ namespace {
 /// The whole gateway in front of the scripted session.
 struct part_fixture : cluster_fixture {
   explicit part_fixture(script::opener on_open)
-    : cluster_fixture(std::move(on_open)), part(system, options_of(session)) {
+    : cluster_fixture(std::move(on_open)), part(part_options()) {
+    part.open(system, caf::actor_cast<session_actor>(session));
     part.on_peer(conductor_up());
   }
 
-  static gateway_part_options options_of(const caf::actor& session) {
+  static gateway_part_options part_options() {
     auto options = gateway_part_options{};
-    options.session = caf::actor_cast<session_actor>(session);
     options.model = kernels::model::load(testing::source_dir() / "tests" / "data" / "models" / "gqa-f32");
     options.served_name = "tiny";
     options.nodes = {"a", "b"};
@@ -359,6 +359,20 @@ TEST_CASE("gateway_part: a completion over HTTP, whole and streamed, and its rec
   CHECK(streamed.status == 200);
   CHECK(has(streamed.body, R"("text":"H")"));
   CHECK(has(streamed.body, "data: [DONE]"));
+}
+
+TEST_CASE("gateway_part: it can be reached while its node loads the model, and serves once there is a session") {
+  auto cluster = cluster_fixture{say_hi};
+  auto part = gateway_part{part_fixture::part_options()};
+  auto client = [&] { return http_client{part.port()}; };
+  CHECK(has(client().get("/health").body, R"("status":"loading","detail":"The node is starting.","loaded_percent":0)"));
+  part.set_loading("packing, 42 %", 42);
+  CHECK(has(client().get("/health").body, R"("detail":"packing, 42 %","loaded_percent":42)"));
+  CHECK(client().post("/v1/completions", ask_hi + "}").status == 503);
+  part.open(cluster.system, caf::actor_cast<session_actor>(cluster.session));
+  part.on_peer(cluster.conductor_up());
+  CHECK(eventually([&] { return client().get("/health").status == 200; }));
+  CHECK(client().post("/v1/completions", ask_hi + "}").status == 200);
 }
 
 TEST_CASE("gateway_part: health, cluster and metrics over HTTP") {

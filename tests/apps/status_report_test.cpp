@@ -47,3 +47,11 @@ TEST_CASE("status: absent and odd fields become dashes instead of errors") {
   CHECK(text.find("x         -     up     -") != std::string::npos);
   CHECK(render_cluster(boost::json::parse("[]")) == "no cluster\n");
 }
+
+TEST_CASE("render_loading: a gateway whose node is loading has one line, everything else none") {
+  CHECK(render_loading(R"({"status":"loading","detail":"packing the weights, 42 %","loaded_percent":42})")
+        == "loading: packing the weights, 42 %\n");
+  for (const char* other : {"", "[]", R"({"status":"draining","detail":"x"})", R"({"status":"loading"})",
+                            R"({"status":"loading","detail":7})", R"({"error":{}})"})
+    CHECK(!render_loading(other));
+}

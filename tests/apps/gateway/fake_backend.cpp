@@ -43,6 +43,8 @@ void fake_backend::set_paused(request_handle handle, bool paused) {
 
 backend_health fake_backend::health() const {
   auto lock = std::lock_guard{mutex_};
+  if (loading_)
+    return {false, "packing", loading_};
   return {ready_, ready_ ? "1 prefill, 1 decode" : "no decode instance"};
 }
 
@@ -70,6 +72,11 @@ void fake_backend::release() {
   auto lock = std::lock_guard{mutex_};
   released_ = true;
   changed_.notify_all();
+}
+
+void fake_backend::set_loading(std::optional<uint32_t> percent) {
+  auto lock = std::lock_guard{mutex_};
+  loading_ = percent;
 }
 
 void fake_backend::set_ready(bool ready) {

@@ -48,6 +48,7 @@ public:
   void release();
 
   void set_ready(bool ready);
+  void set_loading(std::optional<uint32_t> percent);
   /// Questions (cluster, record, metrics) get no answer from now on.
   void fall_silent();
 
@@ -83,6 +84,7 @@ private:
   uint64_t pieces_sent_ = 0;
   bool released_ = false;
   bool ready_ = true;
+  std::optional<uint32_t> loading_;
   bool silent_ = false;
   bool stopping_ = false;
   std::vector<std::function<void()>> unanswered_; ///< keeps callbacks alive, as a slow backend would

@@ -88,6 +88,27 @@ TEST_CASE("http: models, health, life, records and the cluster can be read") {
   CHECK(client.get("/cluster/requests/other").status == 404);
 }
 
+TEST_CASE("http: while the model is being loaded health says how far it is, and nothing else is asked of the cluster") {
+  auto gateway = gateway_fixture{three_words};
+  auto client = gateway.client();
+  gateway.target.set_loading(42);
+  for (const char* path : {"/health", "/cluster", "/cluster/requests/known", "/metrics"}) {
+    CAPTURE(path);
+    auto answer = client.get(path);
+    CHECK(answer.status == 503);
+    CHECK(answer.body == R"({"status":"loading","detail":"packing","loaded_percent":42})");
+  }
+  CHECK(client.get("/live").status == 200);
+  CHECK(client.get("/v1/models").status == 200);
+  auto refused = client.post(completions, completion_json(""));
+  CHECK(refused.status == 503);
+  CHECK(has(refused.body, "The model is being loaded: packing"));
+  CHECK(!refused.headers["retry-after"].empty());
+  CHECK(gateway.target.submitted().empty());
+  gateway.target.set_loading({});
+  CHECK(client.post(completions, completion_json("")).status == 200);
+}
+
 TEST_CASE("http: the dashboard is one page that may ask its own gateway alone, and has every path it asks for") {
   auto gateway = gateway_fixture{};
   auto client = gateway.client();
