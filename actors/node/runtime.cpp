@@ -7,10 +7,12 @@
 #include "actors/node/membership.hpp"
 #include "actors/node/node_actors.hpp"
 #include "actors/node/node_system.hpp"
+#include "actors/node/pool_touch.hpp"
 #include "actors/node/remote_policy.hpp"
 #include "actors/policy/registry.hpp"
 #include "actors/policy/reserved_names.hpp"
 #include "kernels/cpu/core_share.hpp"
+#include "kernels/cpu/memory_nodes.hpp"
 #include "transport/libfabric/libfabric_fabric.hpp"
 #include "transport/local/local_fabric.hpp"
 #include "transport/local/local_network.hpp"
@@ -24,6 +26,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <tuple>
 
@@ -115,10 +118,16 @@ struct node_runtime::parts {
         spec.decodes[i].twin = spec.prefills[i].index + 1;
         (node.begin_as == "prefill" ? spec.decodes : spec.prefills)[i].spare = true;
       }
+    // With several memory nodes the KV of an instance lies beside whoever computes it, and so is touched by nobody else.
+    if (kernels::cpu::memory_nodes().size() < 2)
+      for (const auto* group : {&spec.prefills, &spec.decodes})
+        for (const auto& instance : *group)
+          pools.push_back(instance.work->stream->pool());
     for (auto i = 0u; i < node.count(node_role::shard); ++i) {
       auto blocks = std::max<uint64_t>(1, node.shard_memory / layout.block_bytes());
       shard_memory.emplace_back(blocks * layout.block_bytes());
       spec.shards.push_back({first(node_role::shard) + i, shard_memory.back().bytes()});
+      pools.push_back(shard_memory.back().bytes());
     }
     if (node.count(node_role::gateway) > 0)
       spec.session = {first(node_role::gateway), options.decoder, random_seed(), 4096};
@@ -193,6 +202,7 @@ struct node_runtime::parts {
     if (recorder)
       for (const auto& item : running.addressed)
         recorder->name(item.handle, name_of(item.who));
+    touch.emplace(pools, memory_to_touch_max());
     members = caf::actor_cast<caf::actor>(system->spawn<membership>(make_membership(incarnation)));
     if (!networked)
       return;
@@ -204,6 +214,7 @@ struct node_runtime::parts {
   }
 
   void end() {
+    touch.reset();
     if (!system)
       return;
     {
@@ -224,6 +235,8 @@ struct node_runtime::parts {
   kernels::kv_layout layout;
   std::string fingerprint;
   std::vector<transport::pool_memory> shard_memory; // outlives the actors
+  std::vector<std::span<std::byte>> pools;
+  std::optional<pool_touch> touch; // ends before the actors, with whom pools go
   std::shared_ptr<kernels::cpu::core_share> cores =
     std::make_shared<kernels::cpu::core_share>(std::max(1u, std::thread::hardware_concurrency()));
   std::unique_ptr<tap> recorder;

@@ -4,8 +4,9 @@
 import json
 import signal
 import socket
+import subprocess
 
-from harness import (case, check, check_equal, in_parallel, main, run, scratch_dir, serve, wait_until)
+from harness import (SOURCE, case, check, check_equal, in_parallel, main, run, scratch_dir, serve, wait_until)
 from models import EXACT, engine_text, goldens, prompt_ids, slow_model
 
 TOKENS = 48
@@ -261,6 +262,23 @@ def bad_model():
     (folder / "config.json").write_text("{}")
     code, _, error = run("serve", "--model", folder, seconds=60)
     check(code in (1, 2) and str(folder) in error, f"exit code {code}, {error}")
+
+
+@case
+def ttft_tool():
+    """tools/ttft: new, repeated and partly new prompts are timed, with what of them was cached"""
+    _, api = serve(EXACT)
+    done = subprocess.run([SOURCE / "tools/ttft", f"http://127.0.0.1:{api.port}", "--prompt", "96", "--new", "20", "--rounds", "2",
+                           "--vocab", "300", "--json"], capture_output=True, text=True, timeout=120)
+    check_equal(done.returncode, 0, f"exit code, with {done.stderr}")
+    found = json.loads(done.stdout)
+    check_equal({kind: row["cached_tokens"] for kind, row in found.items()}, {"new": 0, "repeated": 95, "end new": 64},
+                "cached tokens")
+    for kind, row in found.items():
+        check(0 < row["fastest_ms"] <= row["ttft_ms"] <= row["slowest_ms"], f"times of {kind}: {row}")
+    refused = subprocess.run([SOURCE / "tools/ttft", f"http://127.0.0.1:{api.port}", "--vocab", "300000"], capture_output=True,
+                             text=True, timeout=120)
+    check(refused.returncode == 1 and "token ids of" in refused.stderr, f"{refused.returncode}, {refused.stderr}")
 
 
 if __name__ == "__main__":
