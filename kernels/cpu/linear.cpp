@@ -46,7 +46,7 @@ void activations::set(const ops& table, uint32_t row, const float* values) noexc
   }
 }
 
-linear::linear(const ops& table, thread_pool& pool, bool fixed_order) : table_(table), pool_(pool) {
+linear::linear(const ops& table, thread_pool& pool, bool fixed_order) : table_(table), pool_(pool), share_(pool.threads()) {
   if (!fixed_order && form_for(dtype::bf16) == input_form::bf16 && dnnl_gemm::pays())
     dnnl_ = std::make_unique<dnnl_gemm>(pool);
 }
@@ -85,10 +85,12 @@ void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t 
     task.a = interleaved_.data();
   }
   auto work = uint64_t{rows} * matrix.k() * matrix.n();
-  // Neighbouring panels in one task: each thread reads long runs of memory. A few tasks a thread even out disturbances.
+  // Each thread reads long runs of memory; many pieces even out disturbances.
   auto pieces = work <= serial_work_max ? 1u : std::min(matrix.panels(), pool_.threads() * 16);
   auto panels = matrix.panels();
-  pool_.run(pieces, [&](uint32_t piece, uint32_t) {
+  share_.deal(pieces);
+  pool_.run(pieces, [&](uint32_t, uint32_t thread) {
+    auto piece = share_.take(thread);
     auto mine = task;
     mine.panel_begin = static_cast<uint32_t>(uint64_t{panels} * piece / pieces);
     mine.panel_end = static_cast<uint32_t>(uint64_t{panels} * (piece + 1) / pieces);

@@ -4,6 +4,7 @@
 #include "kernels/cpu/aligned_buffer.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/packed_matrix.hpp"
+#include "kernels/cpu/piece_share.hpp"
 #include "kernels/cpu/thread_pool.hpp"
 
 #include <memory>
@@ -67,6 +68,7 @@ public:
 private:
   const ops& table_;
   thread_pool& pool_;
+  piece_share share_; ///< of the panels of one matrix
   aligned_buffer<uint32_t> interleaved_; ///< input of a batch
   std::unique_ptr<dnnl_gemm> dnnl_;      ///< null where it would not be used
 };

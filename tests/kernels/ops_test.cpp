@@ -4,6 +4,7 @@
 #include "kernels/cpu/linear.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/packed_matrix.hpp"
+#include "kernels/cpu/piece_share.hpp"
 #include "kernels/cpu/q8_block.hpp"
 #include "tests/kernels/support.hpp"
 
@@ -482,6 +483,31 @@ TEST_CASE("ops: attention with bf16 dot products agrees with the reference, and 
 TEST_CASE("thread_pool: more threads than it can count are not started") {
   CHECK_EQ(thread_pool{0}.threads(), 1);
   CHECK_EQ(thread_pool{300}.threads(), 255);
+}
+
+TEST_CASE("piece_share: a thread takes its own run in order, then the rest of the others, half by half") {
+  auto share = piece_share{2};
+  share.deal(8);
+  auto taken = std::vector<uint32_t>{};
+  for (auto thread : {0, 1, 0, 1, 0, 0, 0, 0})
+    taken.push_back(share.take(static_cast<uint32_t>(thread)));
+  CHECK(taken == std::vector<uint32_t>{0, 4, 1, 5, 2, 3, 7, 6});
+  share.deal(3); // again, with a thread that does nothing
+  for (auto piece : {1u, 2u, 0u})
+    CHECK_EQ(share.take(1), piece);
+}
+
+TEST_CASE("piece_share: every piece is taken once, however many threads take how many") {
+  for (auto threads : {1u, 2u, 3u, 7u}) {
+    auto pool = thread_pool{threads};
+    auto share = piece_share{pool.threads()};
+    for (auto pieces = 1u; pieces < 300; pieces += 7) {
+      auto times = std::vector<std::atomic<uint32_t>>(pieces);
+      share.deal(pieces);
+      pool.run(pieces, [&](uint32_t, uint32_t thread) { ++times[share.take(thread)]; });
+      REQUIRE(std::ranges::all_of(times, [](const auto& count) { return count == 1; }));
+    }
+  }
 }
 
 TEST_CASE("core_share: one that computes alone has all cores, several divide them, and nobody has none") {
