@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstdint>
 #include <memory>
+#include <thread>
 
 namespace perigee::kernels::cpu {
 
@@ -30,10 +31,12 @@ public:
       for (auto now = own.load(std::memory_order_relaxed); !empty(now);)
         if (own.compare_exchange_weak(now, now + 1, std::memory_order_relaxed))
           return static_cast<uint32_t>(now);
-      // A run on its way from one thread to another is seen by neither for a moment: look again.
-      for (auto other = thread + 1; other < thread + threads_; ++other)
-        if (take_half(thread, other % threads_))
-          break;
+      auto found = false;
+      for (auto other = thread + 1; other < thread + threads_ && !found; ++other)
+        found = take_half(thread, other % threads_);
+      // A run on its way from one thread to another stands with neither for a moment.
+      if (!found)
+        std::this_thread::yield();
     }
   }
 
