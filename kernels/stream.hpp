@@ -4,6 +4,7 @@
 #include "kernels/kv_layout.hpp"
 #include "kernels/layer_split.hpp"
 #include "transport/base/block_key.hpp"
+#include "transport/base/shared_list.hpp"
 #include "transport/base/status.hpp"
 
 #include <cstddef>
@@ -49,7 +50,7 @@ struct sample_request {
 /// `activations_at`, one token after the other, and what the last of them makes of the tokens is written there.
 struct prefill_work {
   uint64_t id = 0;
-  std::vector<token_id> tokens;
+  shared_list<token_id> tokens;
   uint32_t start = 0;
   std::vector<uint32_t> blocks;        ///< slots that cover positions [0, start + tokens)
   std::vector<sample_request> samples; ///< empty, or one per choice: sampled from the last token's logits
@@ -61,7 +62,7 @@ struct prefill_work {
 struct decode_row {
   token_id token = 0;
   uint32_t position = 0;
-  std::vector<uint32_t> blocks; ///< slots that cover positions [0, position]
+  shared_list<uint32_t> blocks; ///< slots that cover positions [0, position]
   sample_request sample;
 };
 

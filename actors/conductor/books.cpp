@@ -92,8 +92,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
       }
       mark_changed(*at);
     }
-    for (const auto& key : kept.keys)
-      pending_.store(key, kept.prefill.index);
+    pending_.store(kept.keys, kept.prefill.index);
   } else {
     kept.prefill_open = false;
     kept.stages.clear();
@@ -209,8 +208,7 @@ void books::finished(placement& entry, uint64_t now_ns) {
 }
 
 void books::release_prefill(placement& entry, uint64_t now_ns) {
-  for (const auto& key : entry.keys)
-    pending_.evict(key, entry.prefill.index);
+  pending_.evict(entry.keys, entry.prefill.index);
   if (!entry.computed)
     for (auto* at : leave_queue(entry)) {
       at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;

@@ -16,6 +16,13 @@
 
 namespace perigee {
 
+/// For tables that are looked up only, never iterated for a decision.
+struct request_hash {
+  size_t operator()(const request_id& id) const noexcept {
+    return id.session * 0x9e3779b97f4a7c15u ^ id.number;
+  }
+};
+
 /// One decision that may still hold something somewhere. Where one instance has both sides, they end together.
 struct placement {
   uint64_t number = 0;
@@ -36,7 +43,7 @@ struct placement {
   uint64_t prompt_tokens = 0;
   bool adopted = false;        ///< an instance told of it: what was asked for is not known
   uint32_t choices = 1;
-  std::vector<block_key> keys; ///< blocks that `prefill` will hold when it is done
+  shared_list<block_key> keys; ///< blocks that `prefill` will hold when it is done
   std::optional<uint64_t> cancel_at_ns; ///< from then on both sides are told to undo it; set by `books::cancel_at` alone
 
   /// The decode instance computes the prompt itself.
@@ -123,17 +130,15 @@ public:
   }
 
   instance_load load_of(const member& at) const;
-  /// Members whose load changed since the last call, in the order in which it first did.
+  /// Members whose load changed since the last `take_changes`, in the order in which it first did.
+  const std::vector<member*>& changes() const noexcept {
+    return changed_;
+  }
   std::vector<const member*> take_changes();
 
 private:
   /// Of one request: nearly always one attempt.
   using attempts = boost::container::small_vector<placement*, 1>;
-  struct request_hash {
-    size_t operator()(const request_id& id) const noexcept {
-      return id.session * 0x9e3779b97f4a7c15u ^ id.number;
-    }
-  };
 
   void mark_changed(member& at) {
     if (!at.changed)
@@ -159,7 +164,7 @@ private:
   std::map<uint64_t, placement> placements_;
   boost::unordered_flat_map<request_id, attempts, request_hash> by_request_; // looked up only
   std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
-  prefix_index pending_;
+  prefix_index pending_{6};
   uint64_t news_age_ns_ = 0;
   std::vector<member*> changed_;
 };

@@ -15,6 +15,15 @@ uint64_t conductor_state::now() const {
 conductor_actor::behavior_type conductor_state::make_behavior() {
   self_->delayed_send(self_, times_.tick, atom::tick_v);
   return {
+    // The most frequent first: they are tried in this order.
+    [this](const report& message) { handle(message); },
+    [this](submit& message) {
+      core_.on(now(), std::move(message));
+      flush();
+    },
+    [this](const placed_ack& message) { handle(message); },
+    [this](const index_events& message) { handle(message); },
+    [this](const withdraw& message) { handle(message); },
     [this](const peer_up& news) {
       if (peers_.up(news))
         handle(news);
@@ -30,16 +39,8 @@ conductor_actor::behavior_type conductor_state::make_behavior() {
       flush();
       self_->delayed_send(self_, times_.tick, atom::tick_v);
     },
-    [this](submit& message) {
-      core_.on(now(), std::move(message));
-      flush();
-    },
-    [this](const placed_ack& message) { handle(message); },
-    [this](const withdraw& message) { handle(message); },
     [this](const redirect& message) { handle(message); },
     [this](const cancelled& message) { handle(message); },
-    [this](const report& message) { handle(message); },
-    [this](const index_events& message) { handle(message); },
     [this](atom::get_status) { return core_.status(now()); },
     [this](atom::get_decision, uint64_t session, uint64_t number) -> caf::result<decision_record> {
       if (auto found = core_.decision_of({session, number}))
@@ -59,16 +60,17 @@ void conductor_state::ask_policy() {
   core_.out.flush(peers_); // It may have placed or refused some by itself.
   if (!query)
     return;
-  for (const auto& load : core_.take_load_changes())
-    self_->send(policy_, load);
+  if (auto changed = core_.take_load_changes(); !changed.empty())
+    self_->send(policy_, instance_loads{std::move(changed)});
   asked_ = query->placement;
   asked_ns_ = now();
   self_->request(policy_, caf::infinite, std::move(*query))
     .then(
-      [this](const route_decision& decision) {
+      [this](route_decision& decision) {
         if (decision.placement == asked_)
           asked_ = 0;
-        handle(decision);
+        core_.on(now(), std::move(decision));
+        flush();
       },
       [this](const caf::error&) { decide_without_policy(); });
   if (!watching_)

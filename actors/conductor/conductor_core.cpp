@@ -18,9 +18,8 @@ bool conductor_core::over_bounds(const submit& request) const {
 void conductor_core::on(uint64_t now_ns, submit request) {
   if (!sessions_.contains(request.from) || request.prompt_tokens == 0)
     return;
-  auto known = requests_.find(request.id.request);
-  if (known != requests_.end()) {
-    auto& old = known->second;
+  if (auto* known = find_request(request.id.request)) {
+    auto& old = *known;
     if (request.id.attempt < old.request.id.attempt)
       return;
     if (request.id.attempt == old.request.id.attempt) {
@@ -32,13 +31,15 @@ void conductor_core::on(uint64_t now_ns, submit request) {
         out.to(request.from, accepted{options_.self, request.id});
       return;
     }
-    erase_request(known);
+    erase_request(request.id.request);
   }
   if (const auto* placed_before = books_.placement_of(request.id); placed_before && placed_before->cancel_at_ns)
     return; // A late copy: its session has withdrawn it. A second placement of one ticket could never be closed.
   if (request.id.attempt > 0)
     undo_attempts(now_ns, request.id.request, request.id.attempt - 1, 0);
-  auto& fresh = requests_[request.id.request];
+  auto& kept = requests_[request.id.request];
+  kept = std::make_unique<entry>();
+  auto& fresh = *kept;
   fresh.request = std::move(request);
   fresh.arrived_ns = now_ns;
   fresh.deadline_ns = now_ns + fresh.request.deadline_ns;
@@ -77,8 +78,14 @@ void conductor_core::leave_held(entry& waiting) {
   held_ns_ -= waiting.ideal_ns;
 }
 
-void conductor_core::erase_request(std::map<request_id, entry>::iterator at) {
-  leave_queue(at->second);
+conductor_core::entry* conductor_core::find_request(const request_id& id) const {
+  auto at = requests_.find(id);
+  return at == requests_.end() ? nullptr : at->second.get();
+}
+
+void conductor_core::erase_request(const request_id& id) {
+  auto at = requests_.find(id);
+  leave_queue(*at->second);
   requests_.erase(at);
 }
 
@@ -102,19 +109,18 @@ void conductor_core::answer_placed(uint64_t now_ns, entry& waiting) {
 }
 
 void conductor_core::on(uint64_t, const placed_ack& ack) {
-  auto at = requests_.find(ack.id.request);
-  if (at != requests_.end() && at->second.request.id == ack.id && at->second.at == stage::placed
-      && ack.revision == at->second.answer.revision)
-    at->second.acked = true;
+  auto* at = find_request(ack.id.request);
+  if (at && at->request.id == ack.id && at->at == stage::placed && ack.revision == at->answer.revision)
+    at->acked = true;
 }
 
 void conductor_core::resend_placed(uint64_t now_ns) {
   while (!resend_.empty() && resend_.front().first <= now_ns) {
     auto [due, id] = resend_.front();
     resend_.pop_front();
-    auto at = requests_.find(id);
-    if (at != requests_.end() && at->second.at == stage::placed && !at->second.acked && at->second.retry_ns == due)
-      answer_placed(now_ns, at->second);
+    auto* at = find_request(id);
+    if (at && at->at == stage::placed && !at->acked && at->retry_ns == due)
+      answer_placed(now_ns, *at);
   }
 }
 
@@ -122,12 +128,12 @@ void conductor_core::drop_overdue(uint64_t now_ns) {
   while (!forget_.empty() && forget_.front().first <= now_ns) {
     auto [due, id] = forget_.front();
     forget_.pop_front();
-    auto at = requests_.find(id);
-    if (at != requests_.end() && at->second.at == stage::rejected && at->second.retry_ns == due)
-      requests_.erase(at);
+    auto* at = find_request(id);
+    if (at && at->at == stage::rejected && at->retry_ns == due)
+      requests_.erase(id);
   }
   while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns)
-    reject(now_ns, requests_.at(deadlines_.begin()->second), ec::deadline,
+    reject(now_ns, *requests_.at(deadlines_.begin()->second), ec::deadline,
            "the deadline passed while the request waited for a place", 0);
 }
 
@@ -152,14 +158,13 @@ void conductor_core::tick(uint64_t now_ns) {
 }
 
 /// What policies are to know of it: nothing before it has reported; of a coupled instance both sides.
-std::vector<instance_load> conductor_core::loads_of(const books::member& at) const {
-  auto loads = std::vector<instance_load>{};
+void conductor_core::append_loads(const books::member& at, std::vector<instance_load>& loads) const {
   if (!at.ready || (at.who.kind != role::prefill && at.who.kind != role::decode))
-    return loads;
+    return;
   if (at.who.kind == role::decode)
     loads.push_back(books_.load_of(at));
   if (at.who.kind != prompt_role())
-    return loads;
+    return;
   auto& load = loads.emplace_back(books_.load_of(at));
   load.who.kind = role::prefill;
   if (auto shard = where_.shard_of(at.who.index)) {
@@ -167,15 +172,16 @@ std::vector<instance_load> conductor_core::loads_of(const books::member& at) con
     if (const auto* owner = books_.find(role::shard, *shard))
       load.cache_capacity = owner->last.slots_total;
   }
-  return loads;
 }
 
 std::vector<instance_load> conductor_core::take_load_changes() {
   look_at_members();
   auto changes = std::vector<instance_load>{};
-  for (const auto* at : books_.take_changes())
-    for (auto& load : loads_of(*at))
-      changes.push_back(std::move(load));
+  changes.reserve(books_.changes().size());
+  for (const auto* at : books_.take_changes()) {
+    rooms_.update(*at);
+    append_loads(*at, changes);
+  }
   return changes;
 }
 

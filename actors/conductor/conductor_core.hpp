@@ -4,6 +4,7 @@
 #include "actors/conductor/books.hpp"
 #include "actors/conductor/estimator.hpp"
 #include "actors/conductor/prefix_match.hpp"
+#include "actors/conductor/room_table.hpp"
 #include "actors/core/outbox.hpp"
 #include "actors/core/status_messages.hpp"
 #include "actors/core/timing.hpp"
@@ -13,6 +14,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -68,7 +70,7 @@ public:
   /// reservations of those before it.
   std::optional<route_query> next_query(uint64_t now_ns);
   /// The policy's answer to the outstanding query.
-  void on(uint64_t now_ns, const route_decision& answer);
+  void on(uint64_t now_ns, route_decision answer);
   /// The policy was silent: decides in its place.
   void decide_without_policy(uint64_t now_ns);
 
@@ -142,7 +144,7 @@ private:
   entry* next_due(uint64_t now_ns);
   void leave_queue(entry& waiting);
   void leave_held(entry& waiting);
-  void erase_request(std::map<request_id, entry>::iterator at);
+  void erase_request(const request_id& id);
   void reject(uint64_t now_ns, entry& waiting, ec reason, std::string detail, uint64_t retry_after_ns);
   void answer_placed(uint64_t now_ns, entry& waiting);
   void undo_attempts(uint64_t now_ns, const request_id& request, uint32_t attempt_max, uint64_t delay_ns);
@@ -171,9 +173,10 @@ private:
   void form_group(uint64_t now_ns, const entry& waiting, route_decision& decision) const;
   std::vector<prefix_segment> plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches);
   void reserve_sending(uint64_t now_ns, const address& prefill, const std::vector<prefix_segment>& segments);
-  std::vector<instance_load> loads_of(const books::member& at) const;
-  void record(uint64_t now_ns, const ticket& id, const route_decision& decision, const std::string& policy);
-  void take(uint64_t now_ns, const route_decision& answer, const std::string& policy);
+  void append_loads(const books::member& at, std::vector<instance_load>& loads) const;
+  entry* find_request(const request_id& id) const;
+  void record(uint64_t now_ns, const ticket& id, route_decision decision, const std::string& policy);
+  void take(uint64_t now_ns, route_decision decision, const std::string& policy);
   void adopt(uint64_t now_ns, const report& news);
   void learn(uint64_t now_ns, const report& news);
   void resend_placed(uint64_t now_ns);
@@ -184,20 +187,21 @@ private:
   bool settled_ = false;
   books books_;
   prefix_index index_;
+  room_table rooms_;
   prefix_match match_; ///< of the outstanding query
   uint32_t source_ = UINT32_MAX; ///< shard from which its best prefix would be read
   locality where_;
   bool members_changed_ = false; ///< who is there, where, or how much it holds, since `look_at_members`
   estimator estimate_;
-  std::map<uint32_t, address> shards_;
+  std::vector<address> shards_; // by index; not valid where there is none
   std::map<uint32_t, shard_feed> feeds_;
-  std::map<uint32_t, uint64_t> sent_at_ns_; ///< by node: predicted time when it has sent what fetches asked of it
+  std::vector<uint64_t> sent_at_ns_; ///< by node: predicted time when it has sent what fetches asked of it
   std::map<address, uint64_t> hello_retry_ns_;
   std::set<address> sessions_;
   uint64_t prefill_capacity_ = 0; ///< tokens that the largest instance holds
   uint64_t decode_capacity_ = 0;
 
-  std::map<request_id, entry> requests_;
+  boost::unordered_flat_map<request_id, std::unique_ptr<entry>, request_hash> requests_;
   std::set<std::pair<uint64_t, request_id>> ask_;       // order: never asked
   std::set<held_place> held_;                           // in order of their sort keys
   std::set<held_place> held_due_;                       // by time
@@ -205,7 +209,7 @@ private:
   std::deque<std::pair<uint64_t, request_id>> resend_;  // placed, by time; some are acknowledged by now
   std::deque<std::pair<uint64_t, request_id>> forget_;  // rejected, by time
   std::optional<request_id> outstanding_;
-  route_query outstanding_query_;
+  route_query outstanding_query_; ///< without candidates and decode instances
   bool wake_ = false; ///< something freed: the held ones are asked in order until one is held again
   uint64_t pass_ = 0;
   uint64_t orders_ = 0;

@@ -20,7 +20,7 @@ constexpr auto ask_again_ns_min = uint64_t{1'000'000};
 /// their order, each once.
 conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
   auto take = [&](const request_id& id) {
-    auto& found = requests_.at(id);
+    auto& found = *requests_.at(id);
     if (found.at == stage::waiting)
       ask_.erase({found.order, id});
     else
@@ -37,7 +37,7 @@ conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
   }
   if (!held_due_.empty() && std::get<0>(*held_due_.begin()) <= now_ns)
     return take(std::get<2>(*held_due_.begin()));
-  const auto& first = requests_.at(std::get<2>(*held_.begin()));
+  const auto& first = *requests_.at(std::get<2>(*held_.begin()));
   if (wake_ && first.pass == pass_)
     wake_ = false;
   if (wake_ || first.turn_ns <= now_ns)
@@ -58,12 +58,19 @@ std::optional<route_query> conductor_core::next_query(uint64_t now_ns) {
     }
     next->number = ++numbers_;
     outstanding_ = next->request.id.request;
-    outstanding_query_ = make_query(now_ns, *next);
-    next->ideal_ns = outstanding_query_.prefill_best_ns;
-    auto own = decide_at_decode(outstanding_query_);
-    if (!own)
-      return outstanding_query_;
-    on(now_ns, *own);
+    auto query = make_query(now_ns, *next);
+    next->ideal_ns = query.prefill_best_ns;
+    auto own = decide_at_decode(query);
+    auto candidates = std::exchange(query.candidates, {});
+    auto decodes = std::exchange(query.decodes, {});
+    outstanding_query_ = query;
+    if (own) {
+      on(now_ns, std::move(*own));
+      continue;
+    }
+    query.candidates = std::move(candidates);
+    query.decodes = std::move(decodes);
+    return query;
   }
   return std::nullopt;
 }
@@ -95,8 +102,8 @@ bool conductor_core::decode_has_room(const books::member& at, const submit& requ
 }
 
 uint64_t conductor_core::backlog_ns(uint64_t now_ns, uint32_t shard) const {
-  auto at = sent_at_ns_.find(shards_.at(shard).node);
-  return at != sent_at_ns_.end() && at->second > now_ns ? at->second - now_ns : 0;
+  auto node = shards_.at(shard).node;
+  return node < sent_at_ns_.size() && sent_at_ns_[node] > now_ns ? sent_at_ns_[node] - now_ns : 0;
 }
 
 route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
@@ -120,6 +127,8 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.held_ns = held_ns_;
   if (!held_.empty())
     query.held_key = std::get<0>(*held_.begin());
+  for (const auto* at : books_.changes())
+    rooms_.update(*at);
   match_.find(request.keys, index_, books_.pending(), where_);
   auto predict = [&](uint64_t blocks) {
     auto reused = std::min<uint64_t>(blocks * options_.block_tokens, request.prompt_tokens - 1);
@@ -132,25 +141,34 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.prefill_error = estimate_.prefill_error();
   query.transfer_ns_block = estimate_.transfer_ns(options_.block_tokens);
   source_ = UINT32_MAX;
-  for (auto shard : match_.holders())
-    if (auto backlog = backlog_ns(now_ns, shard); source_ == UINT32_MAX || backlog < query.source_backlog_ns) {
-      source_ = shard;
-      query.source_backlog_ns = backlog;
-    }
-  query.candidates.reserve(books_.instances(role::prefill).size());
-  auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have nothing
-  for (const auto* at : books_.instances(role::prefill)) {
-    if (!is_used(*at) || at->last.token_capacity < request.prompt_tokens)
+  for (auto shard : match_.holders()) {
+    auto backlog = backlog_ns(now_ns, shard);
+    if (source_ != UINT32_MAX && backlog >= query.source_backlog_ns)
       continue;
-    auto own = match_.own(at->who.index);
+    source_ = shard;
+    query.source_backlog_ns = backlog;
+    if (backlog == 0)
+      break; // None can have less.
+  }
+  query.candidates.resize(rooms_.prefills().size());
+  auto* next = query.candidates.data();
+  auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have nothing
+  for (const auto& at : rooms_.prefills()) {
+    auto own = match_.own(at.index);
     if (own != last.first)
       last = {own, predict(own)};
-    query.candidates.push_back({at->who.index, own, last.second});
+    *next = {at.index, own, last.second};
+    next += at.capacity >= request.prompt_tokens;
   }
-  query.decodes.reserve(books_.instances(role::decode).size());
-  for (const auto* at : books_.instances(role::decode))
-    if (decode_has_room(*at, request))
-      query.decodes.push_back(at->who.index);
+  query.candidates.resize(static_cast<size_t>(next - query.candidates.data()));
+  auto output = output_to_reserve(request);
+  auto roomy = size_t{0};
+  query.decodes.resize(rooms_.decodes().size());
+  for (const auto& at : rooms_.decodes()) {
+    query.decodes[roomy] = at.index;
+    roomy += at.has_room(request.prompt_tokens, output);
+  }
+  query.decodes.resize(roomy);
   return query;
 }
 
@@ -160,45 +178,47 @@ void conductor_core::decide_without_policy(uint64_t now_ns) {
   if (!outstanding_)
     return;
   look_at_members();
-  auto view = load_view{};
+  auto loads = std::vector<instance_load>{};
   for (auto kind : {role::prefill, role::decode})
     for (const auto* at : books_.instances(kind))
-      for (const auto& load : loads_of(*at))
-        view.set(load);
-  auto decision = route_least_seconds{}.decide(outstanding_query_, view);
+      append_loads(*at, loads);
+  auto view = load_view{};
+  for (const auto& load : loads)
+    view.set(load);
+  auto decision = route_decision{};
+  if (const auto* asked = find_request(*outstanding_); asked && asked->number == outstanding_query_.placement)
+    decision = route_least_seconds{}.decide(make_query(now_ns, *asked), view);
   decision.placement = outstanding_query_.placement;
-  take(now_ns, decision, route_least_seconds::name);
+  take(now_ns, std::move(decision), route_least_seconds::name);
 }
 
-void conductor_core::on(uint64_t now_ns, const route_decision& decision) {
-  take(now_ns, decision, options_.policy);
+void conductor_core::on(uint64_t now_ns, route_decision answer) {
+  take(now_ns, std::move(answer), options_.policy);
 }
 
-void conductor_core::record(uint64_t now_ns, const ticket& id, const route_decision& decision,
-                            const std::string& policy) {
+void conductor_core::record(uint64_t now_ns, const ticket& id, route_decision decision, const std::string& policy) {
   if (decisions_.size() == decisions_kept)
     decisions_.pop_front();
   ++decisions_made_;
-  auto& kept = decisions_.emplace_back(decision_record{id, now_ns, std::move(outstanding_query_), decision, policy});
-  // The best offers say what matters of them; all of them would be megabytes on a large cluster.
-  kept.query.candidates = {};
-  kept.query.decodes = {};
+  // The best offers say what matters of the candidates; all of them would be megabytes on a large cluster.
+  decisions_.push_back({id, now_ns, std::move(outstanding_query_), std::move(decision), policy});
 }
 
-void conductor_core::take(uint64_t now_ns, const route_decision& answer, const std::string& policy) {
-  if (!outstanding_ || answer.placement != outstanding_query_.placement)
+void conductor_core::take(uint64_t now_ns, route_decision decision, const std::string& policy) {
+  if (!outstanding_ || decision.placement != outstanding_query_.placement)
     return; // Too late: somebody else decided.
   look_at_members();
-  auto decision = answer;
   if (options_.coupled != coupling::none)
     decision.decode = decision.chosen.prefill;
-  auto at = requests_.find(*outstanding_);
+  auto* at = find_request(*outstanding_);
   outstanding_.reset();
-  if (at == requests_.end() || at->second.at != stage::asked || at->second.number != decision.placement)
+  if (!at || at->at != stage::asked || at->number != decision.placement)
     return;
-  auto& waiting = at->second;
+  auto& waiting = *at;
   auto is_first_hold = outstanding_query_.fresh && decision.what == verdict::hold;
+  auto best = std::move(decision.best); // for the record alone
   record(now_ns, waiting.request.id, decision, policy);
+  decisions_.back().decision.best = std::move(best);
   const auto* prefill = books_.find(decision.at_decode ? role::decode : prompt_role(), decision.chosen.prefill);
   const auto* decode = books_.find(role::decode, decision.decode);
   auto gone = decision.what == verdict::place && (!prefill || !prefill->ready || !decode || !decode->ready);
@@ -209,7 +229,8 @@ void conductor_core::take(uint64_t now_ns, const route_decision& answer, const s
   auto places = decision.what == verdict::place && !gone;
   if (places && options_.groups && prefill->who.kind == role::prefill) {
     form_group(now_ns, waiting, decision);
-    decisions_.back().decision = decision;
+    decisions_.back().decision.chosen = decision.chosen;
+    decisions_.back().decision.stages = decision.stages;
   }
   if (places || (is_first_hold && decision.chosen.ttft_ns > 0))
     if (auto no = judge(now_ns, waiting, decision)) {
@@ -286,6 +307,8 @@ void conductor_core::reserve_sending(uint64_t now_ns, const address& prefill,
   for (const auto& segment : segments) {
     if (segment.shard.node == prefill.node)
       continue;
+    if (segment.shard.node >= sent_at_ns_.size())
+      sent_at_ns_.resize(segment.shard.node + size_t{1});
     auto& until = sent_at_ns_[segment.shard.node];
     until = std::max(until, now_ns) + estimate_.transfer_ns(uint64_t{segment.blocks} * options_.block_tokens);
   }

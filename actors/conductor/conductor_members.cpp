@@ -6,6 +6,12 @@
 
 namespace perigee {
 
+namespace {
+
+constexpr auto events_ahead = uint64_t{16}; // whose memory is asked for
+
+} // namespace
+
 void conductor_core::on(uint64_t now_ns, const peer_up& news) {
   auto& who = news.who;
   switch (who.kind) {
@@ -13,6 +19,8 @@ void conductor_core::on(uint64_t now_ns, const peer_up& news) {
   case role::decode: books_.member_up(who); break;
   case role::shard:
     books_.member_up(who);
+    if (who.index >= shards_.size())
+      shards_.resize(who.index + size_t{1});
     shards_[who.index] = who;
     break;
   case role::session: sessions_.insert(who); break;
@@ -28,8 +36,8 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
   hello_retry_ns_.erase(who);
   books_.member_down(who, now_ns);
   wake();
-  if (who.kind == role::shard && shards_.contains(who.index) && shards_[who.index] == who) {
-    shards_.erase(who.index);
+  if (who.kind == role::shard && who.index < shards_.size() && shards_[who.index] == who) {
+    shards_[who.index] = {};
     feeds_.erase(who.index);
     index_.drop_shard(who.index);
   }
@@ -38,13 +46,13 @@ void conductor_core::on(uint64_t now_ns, const peer_down& news) {
     return;
   // Nobody waits for its requests any more.
   sessions_.erase(who);
-  for (auto at = requests_.lower_bound({who.incarnation, 0});
-       at != requests_.end() && at->first.session == who.incarnation;) {
-    auto next = std::next(at);
-    if (at->second.request.from == who)
-      erase_request(at);
-    at = next;
-  }
+  auto orphans = std::vector<request_id>{};
+  for (const auto& [id, waiting] : requests_)
+    if (waiting->request.from == who)
+      orphans.push_back(id);
+  std::sort(orphans.begin(), orphans.end());
+  for (const auto& id : orphans)
+    erase_request(id);
   for (auto* entry : books_.placements_of(who))
     books_.cancel_at(*entry, now_ns);
 }
@@ -64,9 +72,11 @@ void conductor_core::look_at_members() {
   for (const auto* at : books_.instances(role::decode))
     if (at->ready)
       decode_capacity_ = std::max(decode_capacity_, at->last.token_capacity);
-  for (const auto& [index, who] : shards_)
-    shards[index] = who.node;
+  for (const auto& who : shards_)
+    if (who.valid())
+      shards[who.index] = who.node;
   where_.rebuild(prefills, shards);
+  rooms_.rebuild(books_, [this](const books::member& at) { return is_used(at); });
 }
 
 bool conductor_core::settled(uint64_t now_ns) {
@@ -95,13 +105,13 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
   if (!at->ready) {
     if (!news.full)
       return; // The first one must say what is held there.
-    at->ready = true;
+    at->ready = members_changed_ = true;
     hello_retry_ns_.erase(news.from);
     adopt(now_ns, news);
     books_.mark_changed(news.from);
     wake();
   }
-  auto grew = at->last.token_capacity != news.token_capacity;
+  auto grew = at->last.token_capacity != news.token_capacity || at->last.spare != news.spare;
   at->last = news;
   at->last.active.clear();
   at->last.ended.clear();
@@ -194,8 +204,7 @@ void conductor_core::learn(uint64_t now_ns, const report& news) {
 void conductor_core::on(uint64_t, const index_events& news) {
   if (news.term != options_.self.incarnation || news.from.kind != role::shard)
     return;
-  auto at = shards_.find(news.from.index);
-  if (at == shards_.end() || at->second != news.from)
+  if (news.from.index >= shards_.size() || shards_[news.from.index] != news.from)
     return;
   auto& feed = feeds_[news.from.index];
   if (news.epoch > feed.epoch) {
@@ -209,7 +218,11 @@ void conductor_core::on(uint64_t, const index_events& news) {
   }
   if (news.epoch == feed.epoch && news.sequence <= feed.next) {
     auto known = feed.next - news.sequence;
+    for (auto i = known; i < std::min<uint64_t>(known + events_ahead, news.events.size()); ++i)
+      index_.prefetch(news.events[i].key);
     for (auto i = known; i < news.events.size(); ++i) {
+      if (i + events_ahead < news.events.size())
+        index_.prefetch(news.events[i + events_ahead].key);
       const auto& event = news.events[i];
       if (event.stored)
         index_.store(event.key, news.from.index);

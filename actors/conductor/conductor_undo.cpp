@@ -12,9 +12,9 @@ void conductor_core::undo_attempts(uint64_t now_ns, const request_id& request, u
 
 void conductor_core::on(uint64_t now_ns, const withdraw& request) {
   out.to(request.from, withdrawn{options_.self, request.id});
-  auto at = requests_.find(request.id.request);
-  if (at != requests_.end() && at->second.request.id.attempt <= request.id.attempt)
-    erase_request(at);
+  auto* at = find_request(request.id.request);
+  if (at && at->request.id.attempt <= request.id.attempt)
+    erase_request(request.id.request);
   // A finished request's instances report its end by themselves; only what does not is cancelled. News of its prompt may be
   // later than its last token.
   if (request.outcome == ec::none)
@@ -46,8 +46,8 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
   answer.term = options_.self.incarnation;
   answer.id = request.id;
   auto* entry = books_.placement_of(request.id);
-  auto owner = requests_.find(request.id.request);
-  if (!entry || entry->cancel_at_ns || owner == requests_.end() || owner->second.request.id != request.id) {
+  auto* owner = find_request(request.id.request);
+  if (!entry || entry->cancel_at_ns || !owner || owner->request.id != request.id) {
     answer.reason = ec::stale;
     out.to(request.from, answer);
     return;
@@ -57,10 +57,10 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
     // A twin that decodes nothing may well compute prompts: it comes last.
     auto rank = [](const books::member& at) { return std::pair{at.last.twin > 0 && at.open == 0, at.tokens}; };
     for (const auto* at : books_.instances(role::decode))
-      if (at->who != entry->decode && decode_has_room(*at, owner->second.request) && (!best || rank(*at) < rank(*best)))
+      if (at->who != entry->decode && decode_has_room(*at, owner->request) && (!best || rank(*at) < rank(*best)))
         best = at;
     const auto* same = books_.find(entry->decode);
-    if (!best && same && decode_has_room(*same, owner->second.request))
+    if (!best && same && decode_has_room(*same, owner->request))
       best = same; // It may have room when it is asked again.
     if (!best) {
       answer.reason = ec::out_of_blocks;
@@ -69,9 +69,9 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
     }
     ++redirections_;
     books_.move_decode(*entry, best->who);
-    owner->second.answer.decode = entry->decode;
-    owner->second.answer.revision = entry->revision;
-    answer_placed(now_ns, owner->second);
+    owner->answer.decode = entry->decode;
+    owner->answer.revision = entry->revision;
+    answer_placed(now_ns, *owner);
   }
   answer.revision = entry->revision;
   answer.decode = entry->decode;

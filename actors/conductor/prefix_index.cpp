@@ -10,35 +10,17 @@ namespace perigee {
 
 namespace {
 
-constexpr auto part_bits = 10u;
 constexpr auto slots_first = size_t{8};
 
 } // namespace
 
-prefix_index::prefix_index() : parts_(size_t{1} << part_bits) {}
-
-uint64_t prefix_index::hash(const block_key& key) noexcept {
-  auto mixed = key.low * 0x9e3779b97f4a7c15u ^ key.high;
-  mixed = (mixed ^ (mixed >> 32)) * 0xd6e8feb86659fd93u;
-  return mixed ^ (mixed >> 32);
-}
-
-prefix_index::part& prefix_index::part_of(uint64_t hashed) noexcept {
-  return parts_[hashed >> (64 - part_bits)];
-}
-
-/// Where the key stands, or the free slot where its search ends. Not of an empty table.
-size_t prefix_index::probe(const part& at, uint64_t hashed, const block_key& key) noexcept {
-  auto mask = at.slots.size() - 1;
-  auto i = hashed & mask;
-  while (at.slots[i].first != nobody && at.slots[i].key != key)
-    i = (i + 1) & mask;
-  return i;
+prefix_index::prefix_index(uint32_t part_bits) : part_shift_(64 - part_bits), parts_(size_t{1} << part_bits) {
+  assert(part_bits > 0 && part_bits < 32);
 }
 
 const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
   auto hashed = hash(key);
-  const auto& at = parts_[hashed >> (64 - part_bits)];
+  const auto& at = part_of(hashed);
   if (at.used == 0)
     return nullptr;
   const auto& found = at.slots[probe(at, hashed, key)];
@@ -110,12 +92,14 @@ std::span<const uint32_t> prefix_index::replicas(const slot& at) const {
 }
 
 bool prefix_index::add(slot& at, uint32_t shard) {
+  if (at.first == nobody) {
+    at.first = shard;
+    return true;
+  }
   auto held = replicas(at);
   if (std::binary_search(held.begin(), held.end(), shard))
     return false;
-  if (held.empty()) {
-    at.first = shard;
-  } else if (held.size() == 1) {
+  if (held.size() == 1) {
     std::tie(at.first, at.second) = std::minmax(uint32_t{at.first}, uint32_t{shard});
   } else if (held.size() == 2) {
     auto three = std::array{at.first, at.second, shard};
@@ -163,12 +147,35 @@ void prefix_index::store(const block_key& key, uint32_t shard) {
 
 void prefix_index::evict(const block_key& key, uint32_t shard) {
   auto* known = const_cast<slot*>(find_slot(key));
-  if (!known || !remove(*known, shard))
+  if (!known)
+    return;
+  auto is_only_one = known->first == shard && known->second == nobody;
+  if (!is_only_one && !remove(*known, shard))
     return;
   --counts_[shard];
   ++version_;
-  if (known->first == nobody)
+  if (is_only_one)
     free_slot(*known);
+}
+
+void prefix_index::store(std::span<const block_key> keys, uint32_t shard) {
+  for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
+    auto some = keys.first(std::min(ahead, keys.size()));
+    for (const auto& key : some)
+      prefetch(key);
+    for (const auto& key : some)
+      store(key, shard);
+  }
+}
+
+void prefix_index::evict(std::span<const block_key> keys, uint32_t shard) {
+  for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
+    auto some = keys.first(std::min(ahead, keys.size()));
+    for (const auto& key : some)
+      prefetch(key);
+    for (const auto& key : some)
+      evict(key, shard);
+  }
 }
 
 void prefix_index::drop_shard(uint32_t shard) {
@@ -190,8 +197,11 @@ std::span<const uint32_t> prefix_index::find(const block_key& key) const {
 
 void prefix_index::lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const {
   found.clear();
-  for (const auto& key : keys) {
-    auto held = find(key);
+  for (auto i = size_t{0}; i < keys.size(); ++i) {
+    if (i % ahead == 0)
+      for (auto next = i; next < std::min(i + ahead, keys.size()); ++next)
+        prefetch(keys[next]);
+    auto held = find(keys[i]);
     if (held.empty())
       break;
     found.push_back(held);

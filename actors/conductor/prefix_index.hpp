@@ -16,10 +16,21 @@ namespace perigee {
 /// into parts that grow one by one, so that no single event pays for moving all blocks.
 class prefix_index {
 public:
-  prefix_index();
+  /// Cut into two to the power of `part_bits` parts; few for an index that stays small.
+  explicit prefix_index(uint32_t part_bits = 10);
 
   void store(const block_key& key, uint32_t shard);
   void evict(const block_key& key, uint32_t shard);
+  void store(std::span<const block_key> keys, uint32_t shard);
+  void evict(std::span<const block_key> keys, uint32_t shard);
+  /// Asks for the memory where the block stands or would stand. A large index is nowhere in the processor's caches: who
+  /// knows which blocks come next says so, and waits for them all at once.
+  void prefetch(const block_key& key) const noexcept {
+    auto hashed = hash(key);
+    const auto& at = part_of(hashed);
+    if (!at.slots.empty())
+      __builtin_prefetch(&at.slots[hashed & (at.slots.size() - 1)]);
+  }
   /// Forgets everything of one shard.
   void drop_shard(uint32_t shard);
 
@@ -56,10 +67,27 @@ private:
 
   static constexpr uint32_t nobody = UINT32_MAX;
   static constexpr uint32_t is_list = uint32_t{1} << 31;
+  static constexpr size_t ahead = 16; // keys whose memory is asked for before the first is looked at
 
-  static uint64_t hash(const block_key& key) noexcept;
-  part& part_of(uint64_t hashed) noexcept;
-  static size_t probe(const part& at, uint64_t hashed, const block_key& key) noexcept;
+  static uint64_t hash(const block_key& key) noexcept {
+    auto mixed = key.low * 0x9e3779b97f4a7c15u ^ key.high;
+    mixed = (mixed ^ (mixed >> 32)) * 0xd6e8feb86659fd93u;
+    return mixed ^ (mixed >> 32);
+  }
+  const part& part_of(uint64_t hashed) const noexcept {
+    return parts_[hashed >> part_shift_];
+  }
+  part& part_of(uint64_t hashed) noexcept {
+    return parts_[hashed >> part_shift_];
+  }
+  /// Where the key stands, or the free slot where its search ends. Not of an empty table.
+  static size_t probe(const part& at, uint64_t hashed, const block_key& key) noexcept {
+    auto mask = at.slots.size() - 1;
+    auto i = hashed & mask;
+    while (at.slots[i].first != nobody && at.slots[i].key != key)
+      i = (i + 1) & mask;
+    return i;
+  }
   const slot* find_slot(const block_key& key) const;
   slot& find_or_make_slot(const block_key& key);
   void grow(part& at);
@@ -68,6 +96,7 @@ private:
   bool add(slot& at, uint32_t shard);
   bool remove(slot& at, uint32_t shard);
 
+  uint32_t part_shift_;
   std::vector<part> parts_; // never iterated for a decision
   replica_lists lists_;
   std::vector<uint64_t> counts_; // by shard

@@ -30,7 +30,7 @@ constexpr const char* to_string(finish_reason reason) noexcept {
 /// A client's request, already validated and tokenized.
 struct open_request {
   uint64_t client = 0; ///< the edge's own number; answers carry it
-  std::vector<token_id> prompt;
+  shared_list<token_id> prompt;
   uint32_t max_tokens = 0;
   uint32_t choices = 1;
   kernels::sampling_params sampling; ///< a choice ends at one of its `stop_ids`
@@ -40,7 +40,7 @@ struct open_request {
   uint64_t deadline_ns = 0;          ///< from now; 0 for the configured request timeout
   /// Of the prompt's blocks, where the edge knows them; otherwise the session computes them. May name a partial last
   /// block, as public traces do.
-  std::vector<block_key> keys;
+  shared_list<block_key> keys;
 };
 
 /// The client is gone, or read too slowly; `reason` says which.

@@ -45,12 +45,12 @@ struct prefill_job {
   uint32_t revision = 0;
   uint64_t placement = 0;
   address decode;
-  std::vector<token_id> tokens;
+  shared_list<token_id> tokens;
   block_key root;
   generation gen;
   std::vector<prefix_segment> prefix;
   uint64_t deadline_ns = 0; ///< from now
-  std::vector<block_key> keys; ///< of the blocks of `tokens`, as in `submit`
+  shared_list<block_key> keys; ///< of the blocks of `tokens`, as in `submit`
   pipeline group = {};
 };
 
@@ -77,7 +77,7 @@ struct reserve {
   uint32_t revision = 0;
   uint64_t placement = 0;
   address session;
-  std::vector<token_id> tokens;
+  shared_list<token_id> tokens;
   block_key root;
   generation gen;
   uint64_t deadline_ns = 0;

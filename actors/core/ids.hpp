@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/core/inspect_enum.hpp"
+#include "actors/core/inspect_lists.hpp"
 #include "transport/base/block_key.hpp"
 
 #include <compare>

@@ -121,6 +121,8 @@ CAF_ADD_TYPE_ID(perigee, (perigee::stage_release))
 CAF_ADD_TYPE_ID(perigee, (perigee::stage_left))
 CAF_ADD_TYPE_ID(perigee, (perigee::stage_left_ack))
 
+CAF_ADD_TYPE_ID(perigee, (perigee::instance_loads))
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {
@@ -136,8 +138,8 @@ using peer_listener = caf::typed_actor<
 
 /// One routing policy at work: a copy of the Conductor's books and one decision function.
 using policy_actor = caf::typed_actor<
-  // Replaces what the policy knows about one instance.
-  caf::result<void>(instance_load),
+  // Replaces what the policy knows about some instances.
+  caf::result<void>(instance_loads),
   // Drops an instance.
   caf::result<void>(peer_down),
   // Decides about one request.

@@ -37,7 +37,7 @@ struct stage_job {
   uint32_t stages = 0;
   uint32_t chunk_tokens = 0;
   address before; ///< who runs the layers before those, and will write here; not valid for the first stage
-  std::vector<token_id> tokens;
+  shared_list<token_id> tokens;
   std::vector<prefix_segment> prefix;
   std::vector<block_key> keys; ///< of the blocks that `prefix` names
   uint64_t deadline_ns = 0;    ///< from now

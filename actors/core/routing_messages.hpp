@@ -20,7 +20,7 @@ struct submit {
   uint32_t prompt_tokens = 0; ///< with the tokens already streamed, if this attempt resumes
   uint32_t max_tokens = 0;    ///< still to generate
   uint32_t choices = 1;
-  std::vector<block_key> keys; ///< of the full blocks of the prompt
+  shared_list<block_key> keys; ///< of the full blocks of the prompt
   std::string tenant;
   uint64_t deadline_ns = 0; ///< from now
 };
@@ -123,6 +123,11 @@ struct instance_load {
   uint64_t queue_ns(uint64_t now_ns) const noexcept {
     return free_at_ns > now_ns ? free_at_ns - now_ns : 0;
   }
+};
+
+/// Loads that changed since the last such message. Local, or from the Conductor to a policy in another process.
+struct instance_loads {
+  std::vector<instance_load> items;
 };
 
 /// Predicted seconds of one decode step: constant + row * rows + token * context tokens.
@@ -273,6 +278,11 @@ bool inspect(Inspector& f, instance_load& x) {
                             f.field("queued", x.queued), f.field("queued_tokens", x.queued_tokens),
                             f.field("cached_blocks", x.cached_blocks), f.field("cache_capacity", x.cache_capacity),
                             f.field("twin", x.twin), f.field("spare", x.spare));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, instance_loads& x) {
+  return f.object(x).fields(f.field("items", x.items));
 }
 
 template <class Inspector>

@@ -4,49 +4,63 @@
 #include "transport/base/block_key.hpp"
 
 #include <algorithm>
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 namespace perigee {
 
-/// A list of new tokens: nearly always one, so that a few need no memory of their own.
+/// A list of new tokens: nearly always one, so that a few need no memory of their own, and it is moved as 24 bytes.
 class token_run {
 public:
   using value_type = token_id;
   using iterator = token_id*;
   using const_iterator = const token_id*;
 
-  token_run() = default;
-  token_run(std::initializer_list<token_id> tokens) {
-    for (auto token : tokens)
-      push_back(token);
-  }
+  token_run() noexcept = default;
+  token_run(std::initializer_list<token_id> tokens) : token_run(tokens.begin(), tokens.end()) {}
   template <class Iterator>
   token_run(Iterator first, Iterator last) {
     for (; first != last; ++first)
       push_back(*first);
   }
+  token_run(const token_run& other) : token_run(other.begin(), other.end()) {}
+  token_run(token_run&& other) noexcept
+    : size_(std::exchange(other.size_, 0)), capacity_(std::exchange(other.capacity_, few_max)), held_(other.held_) {}
+  token_run& operator=(const token_run& other) {
+    return *this = token_run(other);
+  }
+  token_run& operator=(token_run&& other) noexcept {
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(held_, other.held_);
+    return *this;
+  }
+  ~token_run() {
+    if (capacity_ > few_max)
+      delete[] held_.many;
+  }
 
-  iterator begin() {
-    return many_.empty() ? few_.data() : many_.data();
+  iterator begin() noexcept {
+    return capacity_ > few_max ? held_.many : held_.few;
   }
-  iterator end() {
-    return begin() + size();
+  iterator end() noexcept {
+    return begin() + size_;
   }
-  const_iterator begin() const {
-    return many_.empty() ? few_.data() : many_.data();
+  const_iterator begin() const noexcept {
+    return capacity_ > few_max ? held_.many : held_.few;
   }
-  const_iterator end() const {
-    return begin() + size();
+  const_iterator end() const noexcept {
+    return begin() + size_;
   }
 
-  size_t size() const {
-    return many_.empty() ? count_ : many_.size();
+  size_t size() const noexcept {
+    return size_;
   }
-  bool empty() const {
-    return size() == 0;
+  bool empty() const noexcept {
+    return size_ == 0;
   }
   token_id operator[](size_t place) const {
     return begin()[place];
@@ -56,20 +70,16 @@ public:
   }
 
   void push_back(token_id token) {
-    if (many_.empty() && count_ < few_.size()) {
-      few_[count_++] = token;
-      return;
-    }
-    if (many_.empty())
-      many_.assign(few_.begin(), few_.end());
-    many_.push_back(token);
+    if (size_ == capacity_)
+      grow();
+    begin()[size_++] = token;
   }
 
   /// Inserts before `place`; returns where the first one stands now.
   template <class Iterator>
   iterator insert(const_iterator place, Iterator first, Iterator last) {
-    auto before = static_cast<size_t>(place - begin());
-    auto old = size();
+    auto before = place - begin();
+    auto old = static_cast<std::ptrdiff_t>(size_);
     for (; first != last; ++first)
       push_back(*first);
     std::rotate(begin() + before, begin() + old, end());
@@ -79,18 +89,15 @@ public:
     return insert(place, &token, &token + 1);
   }
 
-  void clear() {
-    count_ = 0;
-    many_.clear();
+  void clear() noexcept {
+    size_ = 0;
   }
 
   /// Shortens it, or adds zeros.
   void resize(size_t size) {
-    auto kept = std::vector<token_id>(begin(), end());
-    kept.resize(size);
-    clear();
-    for (auto token : kept)
-      push_back(token);
+    while (size_ < size)
+      push_back(0);
+    size_ = static_cast<uint32_t>(size);
   }
 
   friend bool operator==(const token_run& a, const token_run& b) {
@@ -101,9 +108,24 @@ public:
   }
 
 private:
-  std::array<token_id, 4> few_{};
-  uint32_t count_ = 0;
-  std::vector<token_id> many_; // all of them, once there are more
+  static constexpr uint32_t few_max = 4;
+
+  // Not inlined: it is rare, and g++ 12 takes the few for the many where it knows how many there are.
+  [[gnu::noinline]] void grow() {
+    auto* more = new token_id[size_t{capacity_} * 2];
+    std::copy(begin(), end(), more);
+    if (capacity_ > few_max)
+      delete[] held_.many;
+    held_.many = more;
+    capacity_ *= 2;
+  }
+
+  uint32_t size_ = 0;
+  uint32_t capacity_ = few_max; // more: they stand in memory of their own
+  union {
+    token_id few[few_max];
+    token_id* many;
+  } held_{};
 };
 
 } // namespace perigee

@@ -37,17 +37,30 @@ struct decode_attempt {
   std::optional<address> cancel_asked_by;
 };
 
-/// One choice being generated. The newest of `tokens` has no KV yet.
+/// One choice being generated. The newest token has no KV yet.
 struct decode_sequence {
   uint64_t order = 0; ///< of joining
   ticket id;
   decode_attempt* owner = nullptr; ///< outlives it
   token_outbox::stream* stream = nullptr; ///< its tokens' way to the session, unless `ends_after_step`
   uint32_t choice = 0;
-  std::vector<token_id> tokens;
+  std::vector<token_id> fresh; ///< after the job's tokens
   std::vector<uint32_t> blocks;
+  shared_list<uint32_t> listed; ///< the same for the device; made again when there are more
   bool in_step = false;
   std::optional<finish_reason> ends_after_step; ///< ended from outside while a step had it
+
+  /// All its tokens, those of the job first.
+  size_t size() const {
+    return owner->job.tokens.size() + fresh.size();
+  }
+  std::vector<token_id> tokens() const {
+    auto all = std::vector<token_id>{};
+    all.reserve(size());
+    all.insert(all.end(), owner->job.tokens.begin(), owner->job.tokens.end());
+    all.insert(all.end(), fresh.begin(), fresh.end());
+    return all;
+  }
 };
 
 } // namespace perigee

@@ -29,10 +29,11 @@ void decode_core::end_sequence(uint64_t order, finish_reason reason, bool keep) 
     tokens_.finish(at.id, at.choice, reason);
   auto block = options_.layout.block_tokens;
   auto prompt_blocks = owner.job.tokens.size() / block; // Prefill offered those.
-  auto full = (at.tokens.size() - 1) / block;
+  auto full = (at.size() - 1) / block;
   auto kept = std::vector<uint32_t>{};
   if (keep && options_.keep_generated && full > prompt_blocks) {
-    auto keys = chain_keys(owner.job.root, std::span{at.tokens}.first(full * block), block);
+    auto tokens = at.tokens();
+    auto keys = chain_keys(owner.job.root, std::span{tokens}.first(full * block), block);
     kept.assign(at.blocks.begin() + prompt_blocks, at.blocks.begin() + full);
     auto number = ++numbers_;
     publishing_[number] = kept;

@@ -146,7 +146,7 @@ private:
   coming_blocks coming_;
   struct offered {
     uint64_t number = 0; // of the prompt
-    std::vector<block_key> keys;
+    shared_list<block_key> keys;
     std::vector<uint32_t> slots;
   };
   std::map<uint64_t, offered> offered_; // prompts' blocks on their way to the shards; their sequences go on

@@ -115,9 +115,8 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
     fresh.order = order;
     fresh.choice = choice.choice;
     fresh.owner = &owner;
-    fresh.tokens.reserve(job.tokens.size() + std::min(job.gen.max_tokens, tokens_expected));
-    fresh.tokens = job.tokens;
-    fresh.tokens.push_back(first_tokens[i]);
+    fresh.fresh.reserve(std::min(job.gen.max_tokens, tokens_expected));
+    fresh.fresh.push_back(first_tokens[i]);
     fresh.blocks = slots;
     auto torn = false;
     if (i > 0) {
@@ -135,7 +134,7 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
     }
     fresh.stream = &tokens_.open(id, choice.choice, job.session, choice.generated, reused);
     tokens_.push(*fresh.stream, first_tokens[i]);
-    auto finish = job.gen.finish_after(fresh.tokens.back(), choice.generated + 1);
+    auto finish = job.gen.finish_after(first_tokens[i], choice.generated + 1);
     if (torn)
       ended.emplace_back(order, finish_reason::preempted);
     else if (finish != finish_reason::none)

@@ -8,7 +8,7 @@
 namespace perigee {
 
 bool decode_core::has_block(const sequence& at) const {
-  return at.blocks.size() * options_.layout.block_tokens >= at.tokens.size();
+  return at.blocks.size() * options_.layout.block_tokens >= at.size();
 }
 
 /// Makes room for the newest token of a sequence; preempts the youngest ones if it must. Returns whether it can run.
@@ -66,16 +66,19 @@ void decode_core::step(uint64_t now_ns) {
     auto& at = next->second;
     const auto& gen = at.owner->job.gen;
     auto& row = work.rows.emplace_back();
-    row.token = at.tokens.back();
-    row.position = static_cast<uint32_t>(at.tokens.size() - 1);
-    row.blocks = at.blocks;
+    auto size = static_cast<uint32_t>(at.size());
+    if (at.listed.size() != at.blocks.size())
+      at.listed = at.blocks;
+    row.token = at.fresh.back();
+    row.position = size - 1;
+    row.blocks = at.listed;
     row.sample.params = gen.sampling;
     row.sample.choice = at.choice;
-    row.sample.generated = static_cast<uint32_t>(at.tokens.size()) - gen.prompt_tokens;
+    row.sample.generated = size - gen.prompt_tokens;
     row.sample.prompt_tokens = gen.prompt_tokens;
     if (gen.sampling.needs_history())
-      row.sample.history = at.tokens;
-    step_context_ += at.tokens.size();
+      row.sample.history = at.tokens();
+    step_context_ += size;
     step_rows_.push_back(&at);
     at.in_step = true;
     ++next;
@@ -126,11 +129,11 @@ void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
       continue;
     }
     auto token = result.tokens.at(i);
-    at.tokens.push_back(token);
+    at.fresh.push_back(token);
     auto& owner = *at.owner;
-    owner.tokens_max = std::max<uint64_t>(owner.tokens_max, at.tokens.size());
+    owner.tokens_max = std::max<uint64_t>(owner.tokens_max, at.size());
     tokens_.push(*at.stream, token);
-    auto generated = static_cast<uint32_t>(at.tokens.size()) - owner.job.gen.prompt_tokens;
+    auto generated = static_cast<uint32_t>(at.size()) - owner.job.gen.prompt_tokens;
     auto finish = owner.job.gen.finish_after(token, generated);
     if (finish != finish_reason::none)
       end_sequence(at.order, finish, true);

@@ -22,7 +22,7 @@ struct own_prompt {
   stage at = stage::queued;
   uint64_t number = 0; ///< local id for its fetch; in order of arrival
   uint64_t arrived_ns = 0;
-  std::vector<block_key> keys;
+  shared_list<block_key> keys;
   std::vector<prefix_segment> prefix;
   bool will_store = true; ///< its blocks are among the instance's `coming_blocks`
   bool fetching = false;

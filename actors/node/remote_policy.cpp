@@ -25,10 +25,11 @@ remote_policy_actor::behavior_type remote_policy_state::make_behavior() {
   options_.report(fmt::format("the policy is at {}; least-seconds decides until it is there", place()));
   connect();
   return {
-    [this](const instance_load& load) {
-      loads_[{load.who.kind, load.who.index}] = load;
+    [this](const instance_loads& loads) {
+      for (const auto& load : loads.items)
+        loads_[{load.who.kind, load.who.index}] = load;
       if (policy_)
-        self_->send(policy_, load);
+        self_->send(policy_, loads);
     },
     [this](const peer_down& news) {
       auto known = loads_.find({news.who.kind, news.who.index});
@@ -87,8 +88,10 @@ void remote_policy_state::on_hello(const node_hello& hello) {
     return options_.report(fmt::format("the process at {} offers no policy", place()));
   policy_ = caf::actor_cast<policy_actor>(hello.actors.front().handle);
   self_->monitor(policy_);
+  auto known = instance_loads{};
   for (const auto& [who, load] : loads_)
-    self_->send(policy_, load);
+    known.items.push_back(load);
+  self_->send(policy_, std::move(known));
   options_.report(fmt::format("policy {} at {} decides from now on", hello.name, place()));
 }
 

@@ -40,7 +40,7 @@ inline route_decision place_at_free(const route_query& query, const load_view& v
   for (const auto& at : query.candidates)
     if (auto* load = view.find(role::prefill, at.index); load && is_free(*load, query.now_ns, lookahead_ns))
       best.add(offer_cheapest(query, at, *load));
-  return std::move(best).place(query, view);
+  return best.place(query, view);
 }
 
 } // namespace perigee

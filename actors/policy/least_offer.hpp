@@ -3,8 +3,8 @@
 
 #include "actors/policy/route_decode.hpp"
 
-#include <algorithm>
-#include <tuple>
+#include <array>
+#include <optional>
 
 namespace perigee {
 
@@ -22,13 +22,18 @@ inline route_offer offer_own(const route_query& query, const candidate& at, cons
   return offer;
 }
 
+/// Predicted time until what an instance lacks of the longest prefix is there.
+inline uint64_t fetch_ns(const route_query& query, uint32_t own_blocks) {
+  return query.source_backlog_ns + (query.best_blocks - own_blocks) * query.transfer_ns_block;
+}
+
 /// Computing at `at` from the longest prefix of the pool, of which what it lacks comes from another node first.
 inline route_offer offer_fetched(const route_query& query, const candidate& at, const instance_load& load) {
   auto offer = offer_own(query, at, load);
   if (query.best_blocks <= at.own_blocks)
     return offer;
   offer.fetch_blocks = query.best_blocks - at.own_blocks;
-  offer.transfer_ns = query.source_backlog_ns + offer.fetch_blocks * query.transfer_ns_block;
+  offer.transfer_ns = fetch_ns(query, at.own_blocks);
   offer.prefill_ns = query.prefill_best_ns;
   offer.ttft_ns = offer.transfer_ns + offer.queue_ns + offer.prefill_ns;
   offer.score = static_cast<double>(offer.ttft_ns);
@@ -45,35 +50,43 @@ inline route_offer offer_cheapest(const route_query& query, const candidate& at,
 /// The best eight offers, cheapest first: by score, ties to the lowest index.
 class best_offers {
 public:
-  void add(const route_offer& offer) {
-    auto cheaper = [](const route_offer& a, const route_offer& b) {
-      return std::tie(a.score, a.prefill) < std::tie(b.score, b.prefill);
-    };
-    if (offers_.size() == offers_kept && !cheaper(offer, offers_.back()))
-      return;
-    if (offers_.size() == offers_kept)
-      offers_.pop_back();
-    else if (offers_.empty())
-      offers_.reserve(offers_kept);
-    offers_.insert(std::upper_bound(offers_.begin(), offers_.end(), offer, cheaper), offer);
+  /// Whether it is among the best so far.
+  bool add(const route_offer& offer) {
+    if (is_full() && !is_cheaper(offer, dearest()))
+      return false;
+    insert(offer);
+    return true;
   }
 
-  const std::vector<route_offer>& all() const noexcept {
-    return offers_;
+  bool is_full() const noexcept {
+    return count_ == offers_kept;
+  }
+
+  bool empty() const noexcept {
+    return count_ == 0;
+  }
+  /// Not of none.
+  const route_offer& cheapest() const noexcept {
+    return at(0);
+  }
+  const route_offer& dearest() const noexcept {
+    return at(count_ - 1);
   }
 
   /// Places at the cheapest offer and at the decode instance with the fewest reserved tokens. Holds if there is neither.
-  route_decision place(const route_query& query, const load_view& view) && {
-    return std::move(*this).place_with(least_reserved_decode(query, view));
+  route_decision place(const route_query& query, const load_view& view) const {
+    return place_with(least_reserved_decode(query, view));
   }
 
   /// The same with a decode instance that was chosen already.
-  route_decision place_with(std::optional<uint32_t> decode) && {
+  route_decision place_with(std::optional<uint32_t> decode) const {
     auto result = route_decision{};
-    result.best = std::move(offers_);
-    if (result.best.empty())
+    if (empty())
       return result;
-    result.chosen = result.best.front();
+    result.best.reserve(count_);
+    for (auto rank = size_t{0}; rank < count_; ++rank)
+      result.best.push_back(at(rank));
+    result.chosen = cheapest();
     if (!decode)
       return result;
     result.what = verdict::place;
@@ -82,7 +95,25 @@ public:
   }
 
 private:
-  std::vector<route_offer> offers_;
+  static bool is_cheaper(const route_offer& a, const route_offer& b) noexcept {
+    return a.score != b.score ? a.score < b.score : a.prefill < b.prefill;
+  }
+  const route_offer& at(size_t rank) const noexcept {
+    return offers_[order_[rank]];
+  }
+
+  void insert(const route_offer& offer) {
+    auto place = count_ < offers_kept ? static_cast<uint8_t>(count_) : order_[offers_kept - 1];
+    auto rank = count_ < offers_kept ? count_++ : offers_kept - 1;
+    for (; rank > 0 && is_cheaper(offer, at(rank - 1)); --rank)
+      order_[rank] = order_[rank - 1];
+    order_[rank] = place;
+    offers_[place] = offer;
+  }
+
+  std::array<route_offer, offers_kept> offers_;
+  std::array<uint8_t, offers_kept> order_{}; // places in offers_, cheapest first
+  size_t count_ = 0;
 };
 
 /// Places a request at the candidate with the smallest `offer(candidate, load).score`; ties go to the lowest index. A
@@ -93,7 +124,7 @@ route_decision place_at_least(const route_query& query, const load_view& view, O
   for (const auto& at : query.candidates)
     if (auto* load = view.find(role::prefill, at.index))
       best.add(offer(at, *load));
-  return std::move(best).place(query, view);
+  return best.place(query, view);
 }
 
 } // namespace perigee

@@ -31,9 +31,12 @@ policy_actor::behavior_type policy_shell(policy_actor::stateful_pointer<policy_s
   auto& state = self->state;
   state.policy = std::move(policy);
   return {
-    [&state](const instance_load& load) { state.view.set(load); },
-    [&state](const peer_down& news) { state.view.erase(news.who); },
     [&state](const route_query& query) { return state.decide(query); },
+    [&state](const instance_loads& loads) {
+      for (const auto& load : loads.items)
+        state.view.set(load);
+    },
+    [&state](const peer_down& news) { state.view.erase(news.who); },
   };
 }
 

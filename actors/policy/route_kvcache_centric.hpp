@@ -24,13 +24,26 @@ struct route_kvcache_centric {
   };
 
   route_decision decide(const route_query& query, const load_view& view) const {
-    return place_at_least(
-      query, view, [&](const candidate& at, const instance_load& load) { return offer(query, at, load); });
+    auto best = best_offers{};
+    auto limit_ns = UINT64_MAX;
+    for (const auto& at : query.candidates) {
+      const auto* load = view.find(role::prefill, at.index);
+      if (!load)
+        continue;
+      // Its offer's time to the first token, which is its score: nearly all of a large cluster are passed over by it.
+      auto takes_ns = fetches(query, at) ? fetch_ns(query, at.own_blocks) + query.prefill_best_ns : at.prefill_own_ns;
+      if (takes_ns + load->queue_ns(query.now_ns) <= limit_ns && best.add(offer(query, at, *load)))
+        limit_ns = best.is_full() ? best.dearest().ttft_ns : UINT64_MAX;
+    }
+    return best.place(query, view);
   }
 
   route_offer offer(const route_query& query, const candidate& at, const instance_load& load) const {
-    return query.best_blocks > threshold * at.own_blocks ? offer_fetched(query, at, load)
-                                                         : offer_own(query, at, load);
+    return fetches(query, at) ? offer_fetched(query, at, load) : offer_own(query, at, load);
+  }
+
+  bool fetches(const route_query& query, const candidate& at) const {
+    return query.best_blocks > threshold * at.own_blocks;
   }
 };
 

@@ -139,9 +139,9 @@ private:
           best.add(offer);
       }
     }
-    auto ttft_ns = best.all().empty() ? 0 : best.all().front().ttft_ns;
+    auto ttft_ns = best.empty() ? 0 : best.cheapest().ttft_ns;
     auto decode = ports_.choose(query, view, ttft_ns, [this](uint32_t index) { return roles.may_decode(index); });
-    auto decision = std::move(best).place_with(decode);
+    auto decision = best.place_with(decode);
     decision.spared = roles.not_for_prefill();
     return decision;
   }

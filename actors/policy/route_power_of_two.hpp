@@ -30,7 +30,7 @@ struct route_power_of_two {
     for (auto i = size_t{0}; i < chosen.size(); ++i)
       if (chosen[i] && std::find(chosen.begin(), chosen.begin() + i, chosen[i]) == chosen.begin() + i)
         best.add(scores.offer(query, *chosen[i], *view.find(role::prefill, chosen[i]->index)));
-    return std::move(best).place(query, view);
+    return best.place(query, view);
   }
 
 private:

@@ -36,19 +36,19 @@ inline prompt_chunk next_chunk(uint32_t start, uint32_t total, uint32_t chunk_to
 
 /// What the device is asked for that chunk of `tokens`, whose blocks are in `slots`; the last one samples the first
 /// token of each choice.
-inline kernels::prefill_work chunk_work(uint64_t id, const prompt_chunk& chunk, const std::vector<token_id>& tokens,
+inline kernels::prefill_work chunk_work(uint64_t id, const prompt_chunk& chunk, const shared_list<token_id>& tokens,
                                         const std::vector<uint32_t>& slots, const generation& gen) {
   auto work = kernels::prefill_work{};
   work.id = id;
   work.start = chunk.start;
-  work.tokens.assign(tokens.begin() + chunk.start, tokens.begin() + chunk.end);
+  work.tokens = tokens.part(chunk.start, chunk.end - chunk.start);
   work.blocks.assign(slots.begin(), slots.begin() + chunk.block_last);
   if (!chunk.last)
     return work;
   for (const auto& choice : gen.choices) {
     auto sample = kernels::sample_request{gen.sampling, choice.choice, choice.generated, gen.prompt_tokens, {}};
     if (gen.sampling.needs_history())
-      sample.history = tokens;
+      sample.history.assign(tokens.begin(), tokens.end());
     work.samples.push_back(std::move(sample));
   }
   return work;

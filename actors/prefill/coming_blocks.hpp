@@ -16,13 +16,13 @@ namespace perigee {
 /// of computing them a second time. Attempts are known by their numbers. Constant time a block. Pure.
 class coming_blocks {
 public:
-  void add(uint64_t number, const std::vector<block_key>& keys) {
+  void add(uint64_t number, const shared_list<block_key>& keys) {
     for (const auto& key : keys)
       coming_[key].push_back(number);
   }
 
   /// What `add` was told for that number.
-  void remove(uint64_t number, const std::vector<block_key>& keys) {
+  void remove(uint64_t number, const shared_list<block_key>& keys) {
     for (const auto& key : keys) {
       auto at = coming_.find(key);
       auto& numbers = at->second;
@@ -33,7 +33,7 @@ public:
   }
 
   /// Whether an attempt with a lower number is about to store more than the first `blocks` blocks of this prompt.
-  bool more_than(uint32_t blocks, uint64_t number, const std::vector<block_key>& keys) const {
+  bool more_than(uint32_t blocks, uint64_t number, const shared_list<block_key>& keys) const {
     if (blocks >= keys.size())
       return false;
     // Equal keys mean equal prefixes: who stores this block stores all before it.

@@ -33,7 +33,7 @@ struct prefill_attempt {
   uint64_t number = 0;       ///< local id for fetch and publish
   uint64_t arrived_ns = 0;
   uint64_t deadline_ns = 0;
-  std::vector<block_key> keys;
+  shared_list<block_key> keys;
   std::vector<uint32_t> slots;
   uint32_t reused = 0;    ///< tokens not computed
   uint32_t fetched = 0;   ///< blocks that came from shards

@@ -26,7 +26,8 @@ void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
 }
 
 /// A stage fetches its own layers only.
-void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::vector<block_key> keys, uint64_t now_ns) {
+void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::span<const block_key> keys,
+                                 uint64_t now_ns) {
   if (plan.blocks == 0)
     return prefix_here(next, now_ns);
   next.at = stage::fetching;
@@ -38,8 +39,8 @@ void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::vector<blo
   // What cannot be had in the time of a transfer or two is computed: a silent peer must not hold the queue until the
   // request's deadline.
   auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
-  keys.resize(plan.blocks);
-  auto order = fetch{next.fetch_id(), std::move(keys), {next.slots.begin(), next.slots.begin() + plan.blocks},
+  auto order = fetch{next.fetch_id(), {keys.begin(), keys.begin() + plan.blocks},
+                     {next.slots.begin(), next.slots.begin() + plan.blocks},
                      std::move(plan.segments), std::min(left_ns, 2 * to_ns(options_.times.transfer))};
   if (next.is_stage()) {
     const auto& layers = next.part->layers;

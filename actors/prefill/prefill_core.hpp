@@ -128,7 +128,7 @@ private:
   void stores_no_more(attempt& at);
   void start_fetch(attempt& next, uint64_t now_ns);
   void prefix_here(attempt& next, uint64_t now_ns);
-  void fetch_planned(attempt& next, fetch_plan plan, std::vector<block_key> keys, uint64_t now_ns);
+  void fetch_planned(attempt& next, fetch_plan plan, std::span<const block_key> keys, uint64_t now_ns);
   void start_compute(uint64_t now_ns);
   attempt* next_to_compute(uint64_t now_ns);
   void run_chunk(attempt& next, uint64_t now_ns);

@@ -68,6 +68,11 @@ public:
     return due;
   }
 
+  /// The same before it is due. Returns whether there is something to be told.
+  bool acknowledge_early() {
+    return std::exchange(acknowledged_, have()) != have();
+  }
+
   /// Why it is over for the client; `none` while it is not.
   finish_reason finished() const {
     return finished_;

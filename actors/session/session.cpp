@@ -61,8 +61,10 @@ void session_state::tell_texts(client_texts news) {
       return its != edge && (its == nullptr || edge == nullptr || *its != *edge);
     });
     auto rest = client_texts{};
-    rest.items.assign(std::make_move_iterator(other), std::make_move_iterator(news.items.end()));
-    news.items.erase(other, news.items.end());
+    if (other != news.items.end()) {
+      rest.items.assign(std::make_move_iterator(other), std::make_move_iterator(news.items.end()));
+      news.items.erase(other, news.items.end());
+    }
     if (edge != nullptr)
       caf::anon_send(*edge, std::move(news));
     news = std::move(rest);

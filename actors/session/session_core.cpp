@@ -98,9 +98,11 @@ void session_core::drop_branch(uint64_t number) {
   branch_places_.erase(number);
 }
 
-std::vector<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
+shared_list<token_id> session_core::tokens_of(const request_state& request, const branch& part) const {
   // Several choices share a branch only while none of them has tokens.
   const auto& generated = request.choices[part.choices.front()].tokens();
+  if (generated.empty())
+    return request.spec.prompt;
   auto tokens = std::vector<token_id>{};
   tokens.reserve(request.spec.prompt.size() + generated.size());
   tokens.insert(tokens.end(), request.spec.prompt.begin(), request.spec.prompt.end());
@@ -109,13 +111,13 @@ std::vector<token_id> session_core::tokens_of(const request_state& request, cons
 }
 
 /// Keys that the edge knew hold for the prompt; what was generated since continues their chain.
-std::vector<block_key> session_core::keys_of(const request_state& request, std::span<const token_id> tokens) const {
+shared_list<block_key> session_core::keys_of(const request_state& request, std::span<const token_id> tokens) const {
   if (request.spec.keys.empty())
     return chain_keys(request.root, tokens, options_.block_tokens);
   auto prompt = request.spec.prompt.size();
-  auto keys = request.spec.keys;
+  const auto& known = request.spec.keys;
   auto full = prompt / options_.block_tokens;
-  keys.resize(std::min(keys.size(), full));
+  auto keys = std::vector<block_key>(known.begin(), known.begin() + std::min(known.size(), full));
   auto more = chain_keys(keys.empty() ? request.root : keys.back(), tokens.subspan(keys.size() * options_.block_tokens),
                          options_.block_tokens);
   keys.insert(keys.end(), more.begin(), more.end());

@@ -89,7 +89,7 @@ private:
     uint32_t attempt = 0;
     std::vector<uint32_t> choices;
     stage at = stage::submitted;
-    std::vector<block_key> keys; ///< of what was last submitted
+    shared_list<block_key> keys; ///< of what was last submitted
     placed place;
     bool decode_seen = false; ///< the decode instance sent tokens: the prefill instance is done with it
     uint64_t retry_ns = 0;
@@ -102,16 +102,17 @@ private:
     return {{options_.self.incarnation, number}, part.attempt};
   }
   branch_map::iterator find(const ticket& id);
-  std::vector<token_id> tokens_of(const request_state& request, const branch& part) const;
-  std::vector<block_key> keys_of(const request_state& request, std::span<const token_id> tokens) const;
+  shared_list<token_id> tokens_of(const request_state& request, const branch& part) const;
+  shared_list<block_key> keys_of(const request_state& request, std::span<const token_id> tokens) const;
   void drop_branch(uint64_t number);
   void open_branch(uint64_t now_ns, uint64_t client, std::vector<uint32_t> choices);
   void send_submit(uint64_t now_ns, uint64_t number, branch& part);
   void send_job(uint64_t now_ns, uint64_t number, branch& part);
   void start_over(uint64_t now_ns, uint64_t number, uint64_t delay_ns);
   void withdraw_ticket(uint64_t now_ns, const ticket& id, ec outcome);
-  void deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks);
-  void tell_text(client_text text);
+  void deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, size_t updates, token_acks& acks);
+  void acknowledge_others(const token_batch& batch, token_acks& acks);
+  void tell_text(client_text text, size_t texts);
   void finish_choice(request_state& request, uint64_t client, uint32_t choice, finish_reason reason);
   void finish_branch(uint64_t now_ns, branch_map::iterator at, bool by_instance);
   void fail(uint64_t now_ns, uint64_t client, ec code, std::string detail, uint64_t retry_after_ns = 0);

@@ -42,13 +42,28 @@ void session_core::on(uint64_t now_ns, const token_batch& batch) {
       at->second.decode_seen = true;
       at->second.place.decode = batch.from; // News of a redirection may come later, or never.
     }
-    deliver(now_ns, at, update, acks);
+    deliver(now_ns, at, update, batch.updates.size(), acks);
   }
-  if (!acks.acks.empty())
-    out.to(batch.from, std::move(acks));
+  if (acks.acks.empty())
+    return;
+  acknowledge_others(batch, acks);
+  out.to(batch.from, std::move(acks));
 }
 
-void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, token_acks& acks) {
+/// Of the choices of a batch: if one of them is due, all go with it, and later with it again.
+void session_core::acknowledge_others(const token_batch& batch, token_acks& acks) {
+  for (const auto& update : batch.updates) {
+    auto at = find(update.id);
+    if (at == branches_.end() || update.choice >= at->second.request->choices.size())
+      continue;
+    auto& choice = at->second.request->choices[update.choice];
+    if (choice.finished() == finish_reason::none && choice.acknowledge_early())
+      acks.acks.push_back({update.id, update.choice, choice.have(), false});
+  }
+}
+
+void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token_update& update, size_t updates,
+                           token_acks& acks) {
   auto& [number, part] = *at;
   auto& request = *part.request;
   if (std::find(part.choices.begin(), part.choices.end(), update.choice) == part.choices.end())
@@ -69,7 +84,7 @@ void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token
   if (choice.acknowledge(news))
     acks.acks.push_back({update.id, update.choice, choice.have(), finish != finish_reason::none});
   if (!news.text.empty() || !news.tokens.empty())
-    tell_text({part.client, update.choice, std::move(news.text), std::move(news.tokens)});
+    tell_text({part.client, update.choice, std::move(news.text), std::move(news.tokens)}, updates);
   if (finish == finish_reason::none)
     return;
   if (finish == finish_reason::preempted || finish == finish_reason::failed) {
@@ -82,10 +97,13 @@ void session_core::deliver(uint64_t now_ns, branch_map::iterator at, const token
     finish_branch(now_ns, at, !news.stopped);
 }
 
-void session_core::tell_text(client_text text) {
+/// `texts`: so many may follow each other.
+void session_core::tell_text(client_text text, size_t texts) {
   auto* last = events.empty() ? nullptr : std::get_if<client_texts>(&events.back());
-  if (last == nullptr)
+  if (last == nullptr) {
     last = &std::get<client_texts>(events.emplace_back(std::in_place_type<client_texts>));
+    last->items.reserve(texts);
+  }
   last->items.push_back(std::move(text));
 }
 

@@ -206,8 +206,9 @@ public:
 
 class coordinator final : public caf::scheduler::abstract_coordinator, public scheduler {
 public:
-  coordinator(caf::actor_system& system, uint64_t seed, uint64_t start_ns, timer_hook hook)
-    : abstract_coordinator(system), clock_(start_ns, std::move(hook)), choice_(seed), unit_(*this) {}
+  coordinator(caf::actor_system& system, uint64_t seed, uint64_t start_ns, uint64_t messages_per_turn, timer_hook hook)
+    : abstract_coordinator(system), clock_(start_ns, std::move(hook)), choice_(seed), unit_(*this),
+      messages_per_turn_(messages_per_turn) {}
 
   virtual_clock& clock() noexcept override {
     return clock_;
@@ -313,7 +314,7 @@ private:
     jobs_[place] = jobs_.back();
     jobs_.pop_back();
     ++steps_;
-    switch (job->resume(&unit_, 1)) {
+    switch (job->resume(&unit_, messages_per_turn_)) {
     case caf::resumable::resume_later: jobs_.push_back(job); break;
     case caf::resumable::done:
     case caf::resumable::awaiting_message: caf::intrusive_ptr_release(job); break;
@@ -325,15 +326,17 @@ private:
   virtual_clock clock_;
   random_stream choice_;
   unit unit_;
+  const uint64_t messages_per_turn_;
   uint64_t steps_ = 0;
 };
 
 } // namespace
 
-void install_scheduler(caf::actor_system_config& config, uint64_t seed, uint64_t start_ns, timer_hook hook) {
+void install_scheduler(caf::actor_system_config& config, uint64_t seed, uint64_t start_ns, uint64_t messages_per_turn,
+                       timer_hook hook) {
   config.module_factories.push_back(
-    [seed, start_ns, hook = std::move(hook)](caf::actor_system& system) -> caf::actor_system::module* {
-      return new coordinator(system, seed, start_ns, hook);
+    [=, hook = std::move(hook)](caf::actor_system& system) -> caf::actor_system::module* {
+      return new coordinator(system, seed, start_ns, messages_per_turn, hook);
     });
 }
 

@@ -26,7 +26,7 @@ class scheduler {
 public:
   virtual ~scheduler() = default;
 
-  /// One runnable actor, chosen by the seed, takes one message. False if none is runnable.
+  /// One runnable actor, chosen by the seed, has its turn: it takes one message. False if none is runnable.
   virtual bool step() = 0;
 
   /// Moves the clock to the next timer that is due at or before `limit` and fires it. False if there is none.
@@ -53,7 +53,7 @@ public:
   /// Drops all timers.
   virtual void clear_timers() = 0;
 
-  /// Messages taken so far.
+  /// Turns so far.
   virtual uint64_t steps() const = 0;
   /// Timers, alarms and deliveries that fired so far.
   virtual uint64_t fired() const = 0;
@@ -62,8 +62,10 @@ public:
 /// Called for each timer, before it runs: its time, and its number among all timers ever set.
 using timer_hook = std::function<void(uint64_t ns, uint64_t number)>;
 
-/// Makes the `actor_system` that `config` is for run on a `scheduler`. The clock starts at `start_ns`.
-void install_scheduler(caf::actor_system_config& config, uint64_t seed, uint64_t start_ns, timer_hook hook);
+/// Makes the `actor_system` that `config` is for run on a `scheduler`. The clock starts at `start_ns`. An actor whose turn it
+/// is takes up to `messages_per_turn`.
+void install_scheduler(caf::actor_system_config& config, uint64_t seed, uint64_t start_ns, uint64_t messages_per_turn,
+                       timer_hook hook);
 
 /// The scheduler of a system that was built with `install_scheduler`.
 scheduler& scheduler_of(caf::actor_system& system);

@@ -193,7 +193,7 @@ void sim_stream::write(uint32_t slot, uint32_t position, uint32_t layer, uint64_
   std::memcpy(pool_.data() + at, &tag, sizeof(tag));
 }
 
-uint64_t sim_stream::sum_before(const std::vector<uint32_t>& blocks, uint32_t position, uint32_t layer) {
+uint64_t sim_stream::sum_before(std::span<const uint32_t> blocks, uint32_t position, uint32_t layer) {
   uint64_t sum = 0;
   for (uint32_t earlier = 0; earlier < position; ++earlier)
     sum += toy_model::weight(read(blocks[earlier / layout_.block_tokens], earlier, layer), earlier);

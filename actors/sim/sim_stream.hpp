@@ -74,7 +74,7 @@ private:
 
   uint64_t read(uint32_t slot, uint32_t position, uint32_t layer);
   void write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag);
-  uint64_t sum_before(const std::vector<uint32_t>& blocks, uint32_t position, uint32_t layer);
+  uint64_t sum_before(std::span<const uint32_t> blocks, uint32_t position, uint32_t layer);
   /// Between two layers.
   struct activation {
     uint64_t token = 0;

@@ -65,16 +65,16 @@ open_request traffic::draw(uint64_t number) {
   const auto& model = target_.options().model;
   open_request result;
   result.client = number;
-  if (!conversations_.empty() && random_.chance(options_.follow_ppm))
-    result.prompt = conversations_[random_.below(conversations_.size())];
-  else
-    result.prompt = prefixes_[random_.below(prefixes_.size())];
+  auto follows = !conversations_.empty() && random_.chance(options_.follow_ppm);
+  const auto& known = follows ? conversations_ : prefixes_;
+  auto prompt = known[random_.below(known.size())];
   for (auto more = random_.between(1, options_.suffix_tokens_max); more > 0; --more)
-    result.prompt.push_back(static_cast<token_id>(random_.below(static_cast<uint64_t>(model.vocabulary))));
+    prompt.push_back(static_cast<token_id>(random_.below(static_cast<uint64_t>(model.vocabulary))));
   // Conversations do not grow for ever.
   auto longest = size_t{options_.prefix_tokens_max} + 3 * options_.suffix_tokens_max;
-  if (result.prompt.size() > longest)
-    result.prompt.resize(longest);
+  if (prompt.size() > longest)
+    prompt.resize(longest);
+  result.prompt = std::move(prompt);
   result.max_tokens = static_cast<uint32_t>(random_.between(1, options_.max_tokens_max));
   result.choices = random_.chance(options_.several_ppm)
                      ? static_cast<uint32_t>(random_.between(2, options_.choices_max)) : 1;
@@ -94,7 +94,7 @@ void traffic::foresee(client& who) {
   for (uint32_t choice = 0; choice < spec.choices; ++choice) {
     auto& tokens = who.expected.emplace_back(
       model.expected_tokens(spec.prompt, spec.sampling, choice, spec.max_tokens, spec.sampling.stop_ids));
-    auto all = spec.prompt;
+    auto all = std::vector<token_id>(spec.prompt.begin(), spec.prompt.end());
     all.insert(all.end(), tokens.begin(), tokens.end());
     known_.add(model, all);
     auto tags = model.expected_tags(all);
@@ -210,7 +210,8 @@ void traffic::on(const client_end& news) {
                            + std::to_string(who->spec.prompt.size()));
   if (news.cached_tokens >= news.prompt_tokens)
     problem(news.client, "is told that its whole prompt was cached; at least one token is computed");
-  auto conversation = who->spec.prompt;
+  const auto& prompt = who->spec.prompt;
+  auto conversation = std::vector<token_id>(prompt.begin(), prompt.end());
   conversation.insert(conversation.end(), who->expected[0].begin(), who->expected[0].end());
   conversations_.push_back(std::move(conversation));
   end(*who, news.client);

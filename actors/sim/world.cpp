@@ -69,7 +69,7 @@ private:
 struct world::config : caf::actor_system_config {
   config(const world_options& options, observer& watch) {
     profiler = &watch;
-    install_scheduler(*this, derived_seed(options.seed, "schedule"), start_ns,
+    install_scheduler(*this, derived_seed(options.seed, "schedule"), start_ns, options.messages_per_turn,
                       options.digest ? timer_hook{[&watch](uint64_t ns, uint64_t number) { watch.fired(ns, number); }}
                                      : timer_hook{});
   }

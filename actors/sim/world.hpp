@@ -26,6 +26,8 @@ struct world_options {
   std::string digest_log = {}; ///< path of a file that gets one line a message and timer; none if empty
   /// More messages than this at one virtual instant are taken for actors that talk in circles; the process aborts.
   uint64_t steps_per_instant_max = 1'000'000;
+  /// How many messages an actor takes in a row, as in production, where it is many. Above one `steps` counts turns.
+  uint64_t messages_per_turn = 1;
 };
 
 /// One thread, one clock, one seed: runs real actors in an order that the seed decides, and repeats it to the byte.

@@ -33,7 +33,8 @@ public:
   }
 
   route_stage(std::span<const sim::trace_request> trace, const std::string& policy, uint32_t instances, uint64_t blocks)
-    : home_{{.digest = false, .steps_per_instant_max = UINT64_MAX}}, load_{trace, instances, instances, 1} {
+    : home_{{.digest = false, .steps_per_instant_max = UINT64_MAX, .messages_per_turn = 300}},
+      load_{trace, instances, instances, 1} {
     auto decider = (find_routing_policy(policy)->spawn)(home_.system());
     target_ = caf::actor_cast<caf::actor>(
       home_.spawn_class<conductor>("conductor", route_conductor_options(policy, instances), decider));

@@ -35,13 +35,21 @@ route_load::route_load(std::span<const sim::trace_request> trace, uint32_t prefi
   }
 }
 
-report route_load::first_report(const address& who) {
+report route_load::next_report(const address& who) {
+  auto& sent = reports_sent_[static_cast<size_t>(who.kind)];
+  if (who.index >= sent.size())
+    sent.resize(who.index + size_t{1});
   auto result = report{};
   result.from = who;
   result.term = term_;
-  result.sequence = ++reports_sent_[who];
-  result.full = true;
+  result.sequence = ++sent[who.index];
   result.token_capacity = instance_tokens;
+  return result;
+}
+
+report route_load::first_report(const address& who) {
+  auto result = next_report(who);
+  result.full = true;
   return result;
 }
 
@@ -86,11 +94,7 @@ report route_load::computed(const placed& what) {
   for (const auto& segment : what.prefix)
     reused += uint64_t{segment.blocks} * sim::trace_block_tokens;
   reused = std::min<uint64_t>(reused, request.input_tokens - 1);
-  auto result = report{};
-  result.from = what.prefill;
-  result.term = term_;
-  result.sequence = ++reports_sent_[what.prefill];
-  result.token_capacity = instance_tokens;
+  auto result = next_report(what.prefill);
   result.ended.push_back({what.id, request.input_tokens, what.placement});
   result.prefills.push_back({request.input_tokens, static_cast<uint32_t>(reused),
                              costs_.prefill_ns(request.input_tokens, reused), what.id});
@@ -99,11 +103,7 @@ report route_load::computed(const placed& what) {
 
 report route_load::decoded(const placed& what) {
   const auto& request = trace_[what.id.request.number];
-  auto result = report{};
-  result.from = what.decode;
-  result.term = term_;
-  result.sequence = ++reports_sent_[what.decode];
-  result.token_capacity = instance_tokens;
+  auto result = next_report(what.decode);
   result.ended.push_back({what.id, uint64_t{request.input_tokens} + request.output_tokens, what.placement});
   return result;
 }

@@ -5,8 +5,8 @@
 #include "actors/core/interfaces.hpp"
 #include "actors/sim/trace/trace.hpp"
 
+#include <array>
 #include <deque>
-#include <map>
 #include <optional>
 #include <span>
 #include <utility>
@@ -87,11 +87,12 @@ public:
   const address& session() const {
     return members_.front();
   }
-  const std::vector<std::vector<block_key>>& keys() const {
+  const std::vector<shared_list<block_key>>& keys() const {
     return keys_;
   }
 
 private:
+  report next_report(const address& who);
   report first_report(const address& who);
   index_events next_filling(uint64_t& made, uint64_t blocks);
   static block_key filler(uint32_t shard, uint64_t number);
@@ -107,12 +108,12 @@ private:
   const size_t decoding_max_;
   const estimator costs_;
   std::vector<address> members_; // the session first
-  std::vector<std::vector<block_key>> keys_; // by request
+  std::vector<shared_list<block_key>> keys_; // by request
   std::vector<uint64_t> events_sent_;        // by shard
   std::vector<uint64_t> filled_;             // by shard: blocks that no request has, ever stored
   std::vector<uint64_t> evicted_;            // by shard: of those
   uint32_t churning_ = 0;                    // shard in turn
-  std::map<address, uint64_t> reports_sent_;
+  std::array<std::vector<uint64_t>, static_cast<size_t>(role_max) + 1> reports_sent_; // by role and index
   std::deque<placed> computing_;
   std::deque<placed> decoding_;
   uint64_t sent_ = 0;

@@ -29,7 +29,7 @@ status check_slot(const std::string& field, uint32_t slot, const work_limits& li
 }
 
 /// `blocks` must cover positions [0, `tokens`) with slots of the pool.
-status check_blocks(const std::string& field, const std::vector<uint32_t>& blocks, uint64_t tokens,
+status check_blocks(const std::string& field, std::span<const uint32_t> blocks, uint64_t tokens,
                     const work_limits& limits) {
   auto needed = (tokens + limits.block_tokens - 1) / limits.block_tokens;
   if (blocks.size() < needed)

@@ -208,8 +208,9 @@ private:
     for (auto i = uint32_t{0}; i < batch; ++i) {
       rows[i].token = static_cast<token_id>(i % options_.shape.vocab);
       rows[i].position = context - 1;
-      rows[i].blocks.resize(blocks);
-      std::iota(rows[i].blocks.begin(), rows[i].blocks.end(), i * blocks);
+      auto slots = std::vector<uint32_t>(blocks);
+      std::iota(slots.begin(), slots.end(), i * blocks);
+      rows[i].blocks = std::move(slots);
       rows[i].sample.params.temperature = 0;
     }
     pass.step(rows); // as it is; then once to make the graph

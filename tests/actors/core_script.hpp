@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <iterator>
+#include <numeric>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -32,6 +33,13 @@ inline constexpr auto far_shard = address{role::shard, 1, 5, 41};
 /// Request `number` of `the_session`.
 constexpr ticket ticket_of(uint64_t number, uint32_t attempt = 0) {
   return {{the_session.incarnation, number}, attempt};
+}
+
+/// `count` tokens: `first`, `first` + 1, ...
+inline std::vector<token_id> tokens_from(token_id first, uint32_t count) {
+  auto tokens = std::vector<token_id>(count);
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
 }
 
 /// The device's answer to item `id`.

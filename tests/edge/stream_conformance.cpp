@@ -201,7 +201,7 @@ void chunks_make_the_whole(stream_world& world) {
   token_id last = -1;
   uint32_t start = 0;
   for (uint32_t length : {1u, 15u, 3u, 17u, 25u}) {
-    prefill_work work{0, {tokens.begin() + start, tokens.begin() + start + length}, start, blocks, {}};
+    prefill_work work{0, shared_list<token_id>{tokens}.part(start, length), start, blocks, {}};
     if (start + length == 61)
       work.samples = {greedy()};
     auto result = b.run(work);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "transport/base/shared_list.hpp"
+
 #include <caf/actor.hpp>
 
 #include <cstddef>
@@ -69,6 +71,13 @@ public:
     visit_.shape(xs);
     for (auto& x : xs)
       walk(x);
+  }
+
+  template <class T>
+  void walk(shared_list<T>& x) {
+    auto items = std::vector<T>(x.begin(), x.end());
+    walk(items);
+    x = std::move(items);
   }
 
   template <class T>

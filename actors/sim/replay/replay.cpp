@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint64_t warm_up_ns = 1'000'000'000; // until everybody knows the Conductor
 constexpr size_t problems_max = 5;
+// At one prefill instance; of a longer queue some have no memory yet.
+constexpr uint64_t prompt_blocks_max = uint64_t{1} << 18;
 constexpr uint64_t progress_every = 4096; // instants
 constexpr uint64_t accounts_every = 509;  // instants
 constexpr auto quiet_after = std::chrono::seconds{10}; // after the last end; reports come every second
@@ -85,7 +87,7 @@ replay_result run_replay(std::span<const trace_request> trace, replay_options op
     options.clients.context_tokens = std::max<uint64_t>(options.clients.context_tokens, it.input_tokens + it.output_tokens);
   }
   options.cluster.requests_max = static_cast<uint32_t>(trace.size()) + 1;
-  options.cluster.blocks_max = static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX));
+  options.cluster.blocks_max = static_cast<uint32_t>(std::min(blocks, prompt_blocks_max));
   options.cluster.recorder = options.clients.recorder = options.recorder;
   replay_result result;
   world home{{.seed = options.seed, .digest = options.digest, .digest_log = options.digest_log}};

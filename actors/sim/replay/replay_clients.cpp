@@ -21,6 +21,10 @@ replay_clients::replay_clients(world& home, std::vector<caf::actor> sessions, st
                                replay_clients_options options)
   : home_(home), sessions_(std::move(sessions)), trace_(trace), options_(std::move(options)), records_(trace.size()),
     open_(trace.size()) {
+  auto longest = uint32_t{0};
+  for (const auto& request : trace)
+    longest = std::max(longest, request.input_tokens);
+  tokens_ = std::vector<token_id>(longest, any_token);
   edge_ = home_.spawn("clients", [this](caf::event_based_actor*) {
     return caf::behavior{
       [this](const client_texts& news) {
@@ -68,7 +72,7 @@ void replay_clients::open_next() {
   open_[number] = std::make_unique<open>();
   open_request request;
   request.client = number;
-  request.prompt.assign(what.input_tokens, any_token);
+  request.prompt = tokens_.part(0, what.input_tokens);
   request.max_tokens = options_.lengths_known
                          ? what.output_tokens
                          : static_cast<uint32_t>(options_.context_tokens - std::min<uint64_t>(options_.context_tokens - 1, what.input_tokens));
@@ -78,8 +82,10 @@ void replay_clients::open_next() {
   if (!options_.lengths_known)
     request.sampling.stop_ids = {replay_end_token};
   request.deadline_ns = options_.deadline_ns;
+  auto keys = std::vector<block_key>{};
   for (auto block : what.blocks)
-    request.keys.push_back(key_of(block));
+    keys.push_back(key_of(block));
+  request.keys = std::move(keys);
   if (!options_.tenants.empty())
     request.tenant = options_.tenants.at(number);
   sessions_[number % sessions_.size()]->enqueue(caf::actor_cast<caf::strong_actor_ptr>(edge_), caf::make_message_id(),

@@ -74,6 +74,7 @@ private:
   const std::span<const trace_request> trace_;
   const replay_clients_options options_;
   caf::actor edge_;
+  shared_list<token_id> tokens_; ///< every prompt is the first so many of them
   uint64_t start_ns_ = 0;
   size_t next_ = 0;
   size_t ended_ = 0;

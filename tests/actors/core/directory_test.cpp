@@ -27,3 +27,11 @@ TEST_CASE("directory: actors of one role are visited by index") {
   known.each(role::decode, [&](const address& who) { seen.push_back(who.index); });
   CHECK_EQ(seen, std::vector<uint32_t>{0, 2, 4});
 }
+
+TEST_CASE("directory: a place that no cluster has costs no memory") {
+  auto known = directory{};
+  CHECK_FALSE(known.up({address{role::decode, UINT32_MAX, 0, 1}, {}}));
+  CHECK_FALSE(known.alive(address{role::decode, UINT32_MAX, 0, 1}));
+  CHECK_FALSE(known.current(role::decode, UINT32_MAX).has_value());
+  CHECK_FALSE(known.down({address{role::decode, 5, 0, 1}}));
+}

@@ -79,7 +79,7 @@ TEST_CASE("decode_core: full generated blocks go to the shards, the prompt's are
   for (auto i = 0; i < 7; ++i)
     it.step();
   auto offered = it.only_local<publish>();
-  auto tokens = request.tokens; // 6 + 500 + 7 times 600; the last has no KV.
+  auto tokens = tokens_from(1, 6); // and 500, 7 times 600; the last has no KV.
   tokens.push_back(500);
   tokens.insert(tokens.end(), 6, 600);
   auto keys = chain_keys(request.root, tokens, 4);

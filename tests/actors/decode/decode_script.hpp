@@ -4,8 +4,6 @@
 #include "actors/decode/decode_core.hpp"
 #include "tests/actors/core_script.hpp"
 
-#include <numeric>
-
 namespace perigee::testing {
 
 /// A decode core with its transport, stream and store client played by the test: 2 layers, blocks of 4 tokens.
@@ -39,8 +37,7 @@ struct decode_script : core_script<decode_core> {
     made.term = the_conductor.incarnation;
     made.placement = number;
     made.session = the_session;
-    made.tokens.resize(tokens);
-    std::iota(made.tokens.begin(), made.tokens.end(), first);
+    made.tokens = tokens_from(first, tokens);
     made.root = root_key("model", "");
     made.gen.sampling.stop_ids = {end_token};
     made.gen.prompt_tokens = tokens;

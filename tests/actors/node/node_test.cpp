@@ -54,11 +54,20 @@ void check_golden(const std::vector<answer>& answers) {
   }
 }
 
-std::vector<token_id> long_prompt(size_t tokens) {
-  auto prompt = std::vector<token_id>{};
-  for (auto i = size_t{0}; i < tokens; ++i)
+/// Equal prefixes only where `first` is equal.
+std::vector<token_id> long_prompt(size_t tokens, token_id first = 5) {
+  auto prompt = std::vector<token_id>{first};
+  for (auto i = size_t{1}; i < tokens; ++i)
     prompt.push_back(static_cast<token_id>(5 + i * i % 190));
   return prompt;
+}
+
+/// The next turn: the prompt, its answer, and one more token.
+std::vector<token_id> longer(const shared_list<token_id>& prompt, const std::vector<token_id>& answer, token_id last) {
+  auto all = std::vector<token_id>(prompt.begin(), prompt.end());
+  all.insert(all.end(), answer.begin(), answer.end());
+  all.push_back(last);
+  return all;
 }
 
 } // namespace
@@ -90,8 +99,7 @@ TEST_CASE("node: a repeated prompt is cached but for its last token") {
   auto cluster = process_cluster{model(), {}};
   for (auto [tokens, cached] : {std::pair{45u, 32u}, std::pair{48u, 47u}, std::pair{3u, 0u}}) {
     CAPTURE(tokens);
-    auto request = process_cluster::greedy(long_prompt(tokens), 20);
-    request.prompt[0] = static_cast<token_id>(200 + tokens); // A prefix of its own.
+    auto request = process_cluster::greedy(long_prompt(tokens, static_cast<token_id>(200 + tokens)), 20);
     auto cold = cluster.run({request});
     CHECK_EQ(cold[0].end.cached_tokens, 0);
     CHECK(cluster.becomes_idle());
@@ -107,8 +115,7 @@ TEST_CASE("node: generated text is found again by the next turn") {
   auto answer = cluster.run({first});
   CHECK(cluster.comes_to_hold(4));
   auto second = first;
-  second.prompt.insert(second.prompt.end(), answer[0].tokens[0].begin(), answer[0].tokens[0].end());
-  second.prompt.push_back(7);
+  second.prompt = longer(second.prompt, answer[0].tokens[0], 7);
   // 30 + 40 tokens, the last of which was never fed: four full blocks.
   CHECK_EQ(cluster.run({second})[0].end.cached_tokens, 64);
 }
@@ -126,8 +133,7 @@ TEST_CASE("node: what is mostly cached is computed by the decode instance, with 
       CHECK_GT(got[0].end.cached_tokens, turn.prompt.size() / 2);
     CHECK(joint.becomes_idle());
     CHECK(joint.comes_to_hold(turn.prompt.size() / 16));
-    turn.prompt.insert(turn.prompt.end(), got[0].tokens[0].begin(), got[0].tokens[0].end());
-    turn.prompt.push_back(static_cast<token_id>(7 + i));
+    turn.prompt = longer(turn.prompt, got[0].tokens[0], static_cast<token_id>(7 + i));
   }
   CHECK_EQ(joint.status().placements, 4);
 }
@@ -162,8 +168,7 @@ TEST_CASE("node: decode preempts when its blocks run out, and nobody notices") {
   auto tight = process_cluster{model(), shape};
   auto requests = std::vector<open_request>{};
   for (auto i = 0; i < 6; ++i) {
-    requests.push_back(process_cluster::greedy(long_prompt(40), 60));
-    requests.back().prompt[0] = i + 100;
+    requests.push_back(process_cluster::greedy(long_prompt(40, i + 100), 60));
   }
   auto expected = roomy.run(requests);
   auto answers = tight.run(requests);

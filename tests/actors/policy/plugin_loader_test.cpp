@@ -36,8 +36,7 @@ route_decision decided_by(const char* name, policy_setup setup) {
   for (auto i = uint32_t{0}; i < 3; ++i)
     f.prefill(i);
   f.decode(0);
-  for (const auto& load : f.loads)
-    self->send(policy, load);
+  self->send(policy, instance_loads{f.loads});
   auto result = route_decision{};
   self->request(policy, caf::infinite, f.query({0, 0, 0}))
     .receive([&](const route_decision& answer) { result = answer; },

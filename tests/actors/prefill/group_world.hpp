@@ -50,8 +50,7 @@ struct group_world {
     made.from = the_session;
     made.id = ticket_of(number);
     made.decode = the_decode;
-    made.tokens.resize(tokens);
-    std::iota(made.tokens.begin(), made.tokens.end(), 1);
+    made.tokens = tokens_from(1, tokens);
     made.root = root_key("model", "");
     made.keys = chain_keys(made.root, made.tokens, 4);
     made.gen.sampling.stop_ids = {end_token};

@@ -26,7 +26,7 @@ TEST_CASE("prefill_core: what can never run is refused with its reason") {
   it.tell(nothing_wanted);
   CHECK(it.only<job_failed>(the_session).reason == ec::too_long);
   auto foreign_keys = it.job(5, 5);
-  foreign_keys.keys.resize(3); // More than it has blocks.
+  foreign_keys.keys = std::vector<block_key>(3); // More than it has blocks.
   it.tell(foreign_keys);
   CHECK(it.only<job_failed>(the_session).reason == ec::too_long);
   it.tell(it.job(4, 32));

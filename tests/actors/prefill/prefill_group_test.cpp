@@ -224,7 +224,7 @@ TEST_CASE("prefill group: nobody becomes a stage for a head that died before it 
   ask.id = ticket_of(2);
   ask.stages = 2;
   ask.chunk_tokens = 8;
-  ask.tokens.assign(8, 1);
+  ask.tokens = std::vector<token_id>(8, 1);
   ask.deadline_ns = 60'000 * ms;
   it.kill(1);
   it.tell(0, ask);

@@ -75,7 +75,7 @@ TEST_CASE("prefix_plan: what came from the local shard is not offered again, a c
 TEST_CASE("coming_blocks: only an earlier attempt that stores more than can be fetched now is worth waiting for") {
   auto key = [](uint64_t n) { return block_key{n, n}; };
   auto it = coming_blocks{};
-  auto prompt = std::vector{key(1), key(2), key(3)};
+  auto prompt = shared_list<block_key>{key(1), key(2), key(3)};
   it.add(5, {key(1), key(2)});
   CHECK(it.more_than(0, 6, prompt));
   CHECK(it.more_than(1, 6, prompt));

@@ -37,8 +37,7 @@ struct prefill_script : core_script<prefill_core> {
     made.term = the_conductor.incarnation;
     made.placement = number;
     made.decode = the_decode;
-    made.tokens.resize(tokens);
-    std::iota(made.tokens.begin(), made.tokens.end(), first);
+    made.tokens = tokens_from(first, tokens);
     made.keys = chain_keys(root_key("model", ""), made.tokens, 4);
     made.root = root_key("model", "");
     made.keys = chain_keys(made.root, made.tokens, 4);

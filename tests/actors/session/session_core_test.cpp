@@ -323,6 +323,25 @@ TEST_CASE("session_core: tokens from two instances, late and doubled, give each 
   CHECK_EQ(it.text(), "");
 }
 
+TEST_CASE("session_core: when one choice of a batch is acknowledged, the others are with it") {
+  auto it = session_script{};
+  it.meet_conductor();
+  auto one = it.run(it.request(1, 8));
+  auto two = it.run(it.request(2, 8));
+  CHECK_EQ(it.tokens(two, 0, std::vector<token_id>(3, 5)).next, 0); // Too few to be acknowledged.
+  auto more = token_batch{the_decode,
+                          {{one, 0, 0, token_run{}, finish_reason::none, 0}, {two, 0, 3, {5}, finish_reason::none, 0}}};
+  for (auto i = 0; i < 16; ++i)
+    more.updates[0].tokens.push_back(5);
+  it.tell(more);
+  auto acks = it.only<token_acks>(the_decode).acks;
+  REQUIRE_EQ(acks.size(), 2);
+  CHECK_EQ(acks[0].next, 16);
+  CHECK(acks[1].id == two);
+  CHECK_EQ(acks[1].next, 4);
+  CHECK_FALSE(acks[1].finished);
+}
+
 TEST_CASE("session_core: what a Conductor of the past says changes nothing") {
   auto it = session_script{};
   it.meet_conductor();

@@ -4,8 +4,6 @@
 #include "actors/session/session_core.hpp"
 #include "tests/actors/core_script.hpp"
 
-#include <numeric>
-
 namespace perigee::testing {
 
 /// Token t is the letter 'a' + t % 26; at the end comes '.', to show that it was flushed.
@@ -39,8 +37,7 @@ struct session_script : core_script<session_core> {
   static open_request request(uint64_t client, uint32_t tokens = 6, uint32_t choices = 1) {
     auto made = open_request{};
     made.client = client;
-    made.prompt.resize(tokens);
-    std::iota(made.prompt.begin(), made.prompt.end(), 1);
+    made.prompt = tokens_from(1, tokens);
     made.max_tokens = 20;
     made.choices = choices;
     made.deadline_ns = 60'000 * ms;
