@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/sim/digest.hpp"
 
+#include "actors/core/interfaces.hpp"
 #include "actors/edge/message_record.hpp"
 #include "transport/base/status.hpp"
 
@@ -14,10 +15,21 @@ namespace perigee::sim {
 namespace {
 
 constexpr size_t pending_bytes_max = 1 << 16;
+constexpr uint8_t message_tag = 1;
+constexpr uint8_t timer_tag = 2;
+
+/// The types of nearly all messages, and those with long lists, take the short way. False for all others.
+template <class... Types>
+bool append_one_of(content_sink& sink, const caf::message& what) {
+  if (what.size() != 1)
+    return false;
+  auto type = what.type_at(0);
+  return ((type == caf::type_id_v<Types> && sink.apply(what.get_as<Types>(0))) || ...);
+}
 
 } // namespace
 
-digest::digest(const std::string& log_path) : hash_(EVP_MD_CTX_new()) {
+digest::digest(const std::string& log_path) : hash_(EVP_MD_CTX_new()), sink_(pending_, runs_) {
   EVP_DigestInit_ex(hash_, EVP_sha256(), nullptr);
   if (log_path.empty())
     return;
@@ -36,24 +48,28 @@ digest::~digest() {
 
 void digest::delivered(uint64_t ns, std::string_view sender, std::string_view receiver, const caf::message& what) {
   ++events_;
-  add("message");
-  add(ns);
+  pending_.put(message_tag);
+  pending_.put(ns);
   add(sender);
   add(receiver);
-  add(what.types().size());
-  for (auto type : what.types()) {
-    auto name = caf::query_type_name(type);
-    add(std::string_view{name.data(), name.size()});
-  }
+  auto types = what.types();
+  pending_.put(static_cast<uint16_t>(types.size()));
+  for (auto type : types)
+    pending_.put(type); // Ids are positions that never change.
   auto length_at = pending_.size();
-  add(uint64_t{0});
+  pending_.put(uint32_t{0});
   auto start = pending_.size();
-  append_content(pending_, what);
-  auto length = static_cast<uint64_t>(pending_.size() - start);
+  if (!append_one_of<run_decode, work_done, token_batch, client_texts, token_acks, report, open_request, prefill_job,
+                     reserve, run_prefill, stage_job>(sink_, what)) {
+    others_.clear();
+    append_content(others_, what);
+    pending_.put(others_.data(), others_.size());
+  }
+  auto length = static_cast<uint32_t>(pending_.size() - start);
   std::memcpy(pending_.data() + length_at, &length, sizeof(length));
   if (log_ != nullptr) {
-    caf::byte_buffer content{pending_.begin() + static_cast<std::ptrdiff_t>(start), pending_.end()};
-    auto line = record_line(ns, sender, receiver, type_names(what), content);
+    const auto* bytes = reinterpret_cast<const caf::byte*>(pending_.data()) + start;
+    auto line = record_line(ns, sender, receiver, type_names(what), {bytes, bytes + length});
     std::fwrite(line.data(), 1, line.size(), log_);
   }
   if (pending_.size() >= pending_bytes_max)
@@ -62,18 +78,18 @@ void digest::delivered(uint64_t ns, std::string_view sender, std::string_view re
 
 void digest::fired(uint64_t ns, uint64_t timer) {
   ++events_;
-  add("timer");
-  add(ns);
-  add(timer);
+  pending_.put(timer_tag);
+  pending_.put(ns);
+  pending_.put(timer);
   if (log_ != nullptr)
     std::fprintf(log_, "%llu timer %llu\n", static_cast<unsigned long long>(ns),
                  static_cast<unsigned long long>(timer));
 }
 
-std::string digest::hex() const {
+std::string digest::hex() {
+  flush();
   auto* copy = EVP_MD_CTX_new();
   EVP_MD_CTX_copy_ex(copy, hash_);
-  EVP_DigestUpdate(copy, pending_.data(), pending_.size());
   unsigned char value[32] = {};
   EVP_DigestFinal_ex(copy, value, nullptr);
   EVP_MD_CTX_free(copy);
@@ -86,15 +102,9 @@ std::string digest::hex() const {
   return result;
 }
 
-void digest::add(uint64_t number) {
-  for (int shift = 0; shift < 64; shift += 8)
-    pending_.push_back(static_cast<caf::byte>(number >> shift & 0xff));
-}
-
 void digest::add(std::string_view text) {
-  add(static_cast<uint64_t>(text.size()));
-  for (auto letter : text)
-    pending_.push_back(static_cast<caf::byte>(letter));
+  pending_.put(static_cast<uint16_t>(text.size()));
+  pending_.put(text.data(), text.size());
 }
 
 void digest::flush() {

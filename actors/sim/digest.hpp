@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/sim/content_sink.hpp"
+
 #include <caf/byte_buffer.hpp>
 #include <caf/message.hpp>
 
@@ -14,6 +16,7 @@ struct evp_md_ctx_st;
 namespace perigee::sim {
 
 /// SHA-256 over everything that happened: each delivered message and each timer, in order. Equal digests mean equal runs.
+/// Of a long list of tokens the hashes of its parts are hashed.
 class digest {
 public:
   /// With a path, everything that is hashed is also written there as lines, so that two runs can be compared by `diff`.
@@ -28,19 +31,21 @@ public:
   void fired(uint64_t ns, uint64_t timer);
 
   /// 64 hexadecimal digits, of everything so far; more may follow.
-  std::string hex() const;
+  std::string hex();
 
   uint64_t events() const {
     return events_;
   }
 
 private:
-  void add(uint64_t number);
   void add(std::string_view text);
   void flush();
 
   evp_md_ctx_st* hash_;
-  caf::byte_buffer pending_;
+  byte_row pending_;
+  run_hashes runs_;
+  content_sink sink_; // writes to pending_
+  caf::byte_buffer others_; // what one message holds
   std::FILE* log_ = nullptr;
   uint64_t events_ = 0;
 };

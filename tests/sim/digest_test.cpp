@@ -60,6 +60,28 @@ TEST_CASE("digest: time, sender, receiver, type, content, order and timers all c
            }));
 }
 
+TEST_CASE("digest: of a long list of tokens every one counts, and not where it stands in memory") {
+  auto sum_of = [](shared_list<token_id> tokens) {
+    return after([&](digest& sum) {
+      auto job = prefill_job{};
+      job.tokens = tokens;
+      for (int i = 0; i < 2; ++i) // The second time from what is known of it.
+        sum.delivered(1, "a", "b", caf::make_message(job));
+    });
+  };
+  auto tokens = std::vector<token_id>(1500, 7);
+  auto base = sum_of(tokens);
+  CHECK(base == sum_of(tokens));
+  auto around = std::vector<token_id>(2000, 7);
+  CHECK(base == sum_of(shared_list<token_id>{around}.part(300, 1500)));
+  CHECK(base != sum_of(shared_list<token_id>{around}.part(0, 1501)));
+  for (auto place : {0u, 511u, 512u, 1023u, 1024u, 1499u}) {
+    auto changed = tokens;
+    changed[place] = 8;
+    CHECK(base != sum_of(changed));
+  }
+}
+
 TEST_CASE("digest: reading it in between does not change it") {
   auto what = caf::make_message(cancel_work{1});
   digest watched;
