@@ -30,6 +30,8 @@ public:
     put(&number, sizeof(number));
   }
   void put(const void* bytes, size_t count) {
+    if (count == 0)
+      return; // An empty list has no address.
     if (room_ - size_ < count)
       grow(count);
     std::memcpy(bytes_.get() + size_, bytes, count);
