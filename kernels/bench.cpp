@@ -68,7 +68,7 @@ decode_figure decode(const std::shared_ptr<const model>& weights, const bench_op
   auto rows = std::vector<cpu::row>(batch);
   auto wanted = std::vector<uint32_t>(batch);
   std::iota(wanted.begin(), wanted.end(), 0u);
-  auto choose = sampler{};
+  auto choose = std::vector<sampler>(run.pass.threads());
   auto greedy = sample_request{};
   greedy.params.temperature = 0;
   auto count = [&] { return options.allocations ? options.allocations() : 0; };
@@ -79,10 +79,10 @@ decode_figure decode(const std::shared_ptr<const model>& weights, const bench_op
       rows[i] = {some_token(weights->config(), i), begin, run.slots.data() + i * run.blocks};
     for (auto step = uint32_t{0}; step < steps; ++step) {
       run.pass.forward(rows, wanted, hook);
-      for (auto i = uint32_t{0}; i < batch; ++i) {
-        rows[i].token = std::max(0, choose.sample(run.pass.logits(i), greedy));
+      run.pass.each_output(batch, [&](uint32_t i, uint32_t thread) {
+        rows[i].token = std::max(0, choose[thread].sample(run.pass.logits(i), greedy));
         ++rows[i].position;
-      }
+      });
     }
     allocated = count() - before;
   });

@@ -83,20 +83,21 @@ void transpose16(__m512i (&x)[16]) noexcept {
   }
 }
 
-/// Each group of a batch as [k / 2, rows] pairs.
-void interleave_bf16(const uint16_t* a, size_t stride, uint32_t rows, uint32_t k, uint32_t* out) noexcept {
+/// Each group of a batch as [k / 2, rows] pairs; of these, [begin, end), where `begin` is a multiple of 16.
+void interleave_bf16(const uint16_t* a, size_t stride, uint32_t rows, uint32_t k, uint32_t begin, uint32_t end,
+                     uint32_t* out) noexcept {
   auto pairs = (k + 1) / 2;
   each_group(rows, [&](uint32_t first, uint32_t count) {
     auto* to = out + size_t{first} * pairs;
     for (auto row = 0u; row < count; row += 16) {
       auto some = count - row < 16 ? count - row : 16;
       auto wanted = static_cast<__mmask16>((1u << some) - 1);
-      for (auto pair = 0u; pair < pairs; pair += 16) {
+      for (auto pair = begin; pair < end; pair += 16) {
         __m512i block[16];
         for (auto r = 0u; r < 16; ++r)
           block[r] = r < some ? _mm512_loadu_si512(a + (first + row + r) * stride + 2 * pair) : _mm512_setzero_si512();
         transpose16(block);
-        for (auto i = 0u; i < 16 && pair + i < pairs; ++i)
+        for (auto i = 0u; i < 16 && pair + i < end; ++i)
           _mm512_mask_storeu_epi32(to + size_t{pair + i} * count + row, wanted, block[i]);
       }
     }

@@ -48,7 +48,8 @@ public:
       transformer_(std::move(weights), options.block_tokens,
                    {options.threads, options.reference_kernels, options.batch_invariant, cores_.get(), processors_},
                    pool()),
-      events_(events), queue_(events, [this](const work_queue::work& next, work_result& result) {
+      samplers_(transformer_.threads()), events_(events),
+      queue_(events, [this](const work_queue::work& next, work_result& result) {
         auto turn = cpu::core_share::turn{cores_.get()};
         std::visit([&](const auto& work) { run(work, result); }, next);
       }) {
@@ -105,8 +106,9 @@ private:
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }
-    for (const auto& request : work.samples)
-      sample(0, request, result);
+    sample(
+      work.samples.size(), [&](size_t i) -> const sample_request& { return work.samples[i]; }, [](size_t) { return 0; },
+      result);
   }
 
   void run(const decode_work& work, work_result& result) {
@@ -121,8 +123,9 @@ private:
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }
-    for (auto i = uint32_t{0}; i < work.rows.size(); ++i)
-      sample(i, work.rows[i].sample, result);
+    sample(
+      work.rows.size(), [&](size_t i) -> const sample_request& { return work.rows[i].sample; },
+      [](size_t i) { return i; }, result);
   }
 
   void run(const copy_work& work, work_result& result) {
@@ -132,11 +135,15 @@ private:
       std::memcpy(pool_.data() + layout_.offset(to), pool_.data() + layout_.offset(from), layout_.block_bytes());
   }
 
-  void sample(uint32_t row, const sample_request& request, work_result& result) {
-    auto token = sampler_.sample(transformer_.logits(row), request);
-    if (token < 0)
-      result.outcome = {errc::corrupt, fmt::format("row {}: no logit is a finite number", row)};
-    result.tokens.push_back(token);
+  /// One token for each of `count` requests: `request(i)` samples the logits of `row(i)`.
+  void sample(size_t count, auto&& request, auto&& row, work_result& result) {
+    result.tokens.resize(count);
+    transformer_.each_output(static_cast<uint32_t>(count), [&](uint32_t i, uint32_t thread) {
+      result.tokens[i] = samplers_[thread].sample(transformer_.logits(static_cast<uint32_t>(row(i))), request(i));
+    });
+    for (auto i = size_t{0}; i < count; ++i)
+      if (result.tokens[i] < 0)
+        result.outcome = {errc::corrupt, fmt::format("row {}: no logit is a finite number", row(i))};
   }
 
   const uint32_t slots_;
@@ -146,7 +153,7 @@ private:
   const std::vector<uint32_t> processors_;
   cpu::aligned_buffer<std::byte> pool_;
   cpu::transformer transformer_;
-  sampler sampler_;
+  std::vector<sampler> samplers_; ///< one for each thread
   stream_events& events_;
   std::vector<cpu::row> rows_;
   std::vector<uint32_t> wanted_;

@@ -14,6 +14,8 @@ namespace {
 
 // Fewer multiply-adds than this are done before a helper has woken up.
 constexpr auto serial_work_max = uint64_t{200'000};
+// So many words are brought into another order in that time.
+constexpr auto serial_words_max = uint64_t{4'000};
 // Below this many rows our kernels, made for few rows, are as fast as oneDNN or faster.
 constexpr auto dnnl_rows_min = uint32_t{128};
 
@@ -46,12 +48,28 @@ void activations::set(const ops& table, uint32_t row, const float* values) noexc
   }
 }
 
-linear::linear(const ops& table, thread_pool& pool, bool fixed_order) : table_(table), pool_(pool), share_(pool.threads()) {
+linear::linear(const ops& table, thread_pool& pool, bool fixed_order)
+  : table_(table), pool_(pool), share_(pool.threads()) {
   if (!fixed_order && form_for(dtype::bf16) == input_form::bf16 && dnnl_gemm::pays())
     dnnl_ = std::make_unique<dnnl_gemm>(pool);
 }
 
 linear::~linear() = default;
+
+void linear::interleave(const activations& in, uint32_t rows) {
+  auto pairs = (in.k() + 1) / 2;
+  auto words = size_t{rows} * pairs;
+  if (interleaved_.size() < words)
+    interleaved_ = aligned_buffer<uint32_t>{words};
+  auto blocks = (pairs + interleave_pairs - 1) / interleave_pairs;
+  auto pieces = words <= serial_words_max ? 1u : std::min(blocks, pool_.threads());
+  pool_.run(pieces, [&](uint32_t piece, uint32_t) {
+    auto begin = static_cast<uint32_t>(uint64_t{blocks} * piece / pieces) * interleave_pairs;
+    auto end = static_cast<uint32_t>(uint64_t{blocks} * (piece + 1) / pieces) * interleave_pairs;
+    table_.interleave_bf16(static_cast<const uint16_t*>(in.data()), in.stride(), rows, in.k(), begin,
+                           std::min(end, pairs), interleaved_.data());
+  });
+}
 
 void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t rows, float* out, size_t out_stride,
                    bool accumulate) {
@@ -78,10 +96,7 @@ void linear::apply(const packed_matrix& matrix, const activations& in, uint32_t 
   task.accumulate = accumulate;
   if (in.form() == input_form::bf16 && rows >= batch_rows_min && rows <= batch_rows_max) {
     kernel = table_.gemm_bf16_batch;
-    auto words = size_t{rows} * ((matrix.k() + 1) / 2);
-    if (interleaved_.size() < words)
-      interleaved_ = aligned_buffer<uint32_t>{words};
-    table_.interleave_bf16(static_cast<const uint16_t*>(in.data()), in.stride(), rows, matrix.k(), interleaved_.data());
+    interleave(in, rows);
     task.a = interleaved_.data();
   }
   auto work = uint64_t{rows} * matrix.k() * matrix.n();

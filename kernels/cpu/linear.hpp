@@ -66,6 +66,8 @@ public:
              bool accumulate);
 
 private:
+  void interleave(const activations& in, uint32_t rows);
+
   const ops& table_;
   thread_pool& pool_;
   piece_share share_; ///< of the panels of one matrix

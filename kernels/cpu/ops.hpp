@@ -34,6 +34,7 @@ struct gemm_task {
 /// alone.
 inline constexpr uint32_t batch_rows_min = 7;
 inline constexpr uint32_t batch_rows_max = 112;
+inline constexpr uint32_t interleave_pairs = 16;
 
 /// Attention of some query heads over one KV head, or over several that lie next to each other and are gone through
 /// block by block, so that long pieces of memory are read. A unit is one query head at one position; each KV head has
@@ -96,7 +97,9 @@ struct ops {
   /// arithmetic; `a` is what `interleave_bf16` wrote, of `rows` × ⌈k / 2⌉ words, from rows zero-padded to a multiple
   /// of 32.
   void (*gemm_bf16_batch)(const gemm_task& task) noexcept;
-  void (*interleave_bf16)(const uint16_t* a, size_t stride, uint32_t rows, uint32_t k, uint32_t* out) noexcept;
+  /// Pairs [begin, end) of neighbouring k, of ⌈k / 2⌉; `begin` is a multiple of `interleave_pairs`.
+  void (*interleave_bf16)(const uint16_t* a, size_t stride, uint32_t rows, uint32_t k, uint32_t begin, uint32_t end,
+                          uint32_t* out) noexcept;
   /// Rounds to nearest even; what `gemm_bf16_dot` takes as input, and null where that is.
   void (*to_bf16)(const float* x, uint32_t n, uint16_t* out) noexcept;
   /// int8 weights; `a` is of `q8_block`, which `a_stride` counts, and panels are as `q8_block.hpp` says.

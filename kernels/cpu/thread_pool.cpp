@@ -7,9 +7,9 @@ namespace perigee::kernels::cpu {
 
 namespace {
 
-// Some 5 to 20 µs, by processor: about the gap between two loops of one forward pass, and what a wake-up from sleep
-// costs.
-constexpr auto spins = 400;
+// Some 20 to 100 µs, by processor: longer than most of what one thread does alone between two loops of a forward pass,
+// and about what going to sleep and waking up cost.
+constexpr auto spins = 2000;
 
 void pause() noexcept {
 #if defined(__x86_64__)

@@ -55,6 +55,13 @@ public:
   /// Logits of the i-th wanted row of the last `forward`: `vocab` floats, valid until the next.
   std::span<const float> logits(uint32_t i) const noexcept;
 
+  /// Chooses a token from the logits of each of `count` wanted rows, on all threads: body(row, thread), `thread` <
+  /// `threads()`.
+  template <class Body>
+  void each_output(uint32_t count, Body&& body) {
+    pool_.run(count, std::forward<Body>(body));
+  }
+
   uint32_t threads() const noexcept {
     return pool_.threads();
   }

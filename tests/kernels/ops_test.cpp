@@ -230,7 +230,10 @@ TEST_CASE(
     auto* a = static_cast<const uint16_t*>(in.data());
     auto words = size_t{rows} * ((k + 1) / 2);
     auto interleaved = std::vector<uint32_t>(words + 1, 0xdeadbeef);
-    table.interleave_bf16(a, in.stride(), rows, k, interleaved.data());
+    auto pairs = (k + 1) / 2;
+    auto middle = pairs / 2 / interleave_pairs * interleave_pairs;
+    table.interleave_bf16(a, in.stride(), rows, k, middle, pairs, interleaved.data());
+    table.interleave_bf16(a, in.stride(), rows, k, 0, middle, interleaved.data());
     REQUIRE_EQ(interleaved[words], 0xdeadbeef);
     for (auto accumulate : {false, true}) {
       auto expected = random.floats(size_t{rows} * n);
