@@ -11,7 +11,7 @@
 
 namespace perigee::kernels::cpu {
 
-/// Helpers for one thread that runs parallel loops. Between loops a helper looks out for work for some microseconds and
+/// Helpers for one thread that runs parallel loops. Between loops a helper looks out for work for some 50 µs and
 /// then sleeps in the kernel, so that idle streams cost nothing and streams with more threads than cores do not
 /// collapse. `run` may be called by one thread at a time.
 class thread_pool {
