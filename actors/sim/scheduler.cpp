@@ -2,6 +2,7 @@
 #include "actors/sim/scheduler.hpp"
 
 #include "actors/sim/random.hpp"
+#include "actors/sim/turn.hpp"
 
 #include <caf/action.hpp>
 #include <caf/actor_clock.hpp>
@@ -314,7 +315,7 @@ private:
     jobs_[place] = jobs_.back();
     jobs_.pop_back();
     ++steps_;
-    switch (job->resume(&unit_, messages_per_turn_)) {
+    switch (take_turn(*job, unit_, messages_per_turn_)) {
     case caf::resumable::resume_later: jobs_.push_back(job); break;
     case caf::resumable::done:
     case caf::resumable::awaiting_message: caf::intrusive_ptr_release(job); break;

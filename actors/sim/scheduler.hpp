@@ -21,7 +21,7 @@ protected:
 };
 
 /// CAF's scheduler and clock, replaced: one thread, virtual time, and a seeded choice of who takes the next message.
-/// Everything that leans on internals of CAF 0.18 is in scheduler.cpp.
+/// Everything that leans on internals of CAF 0.18 is in scheduler.cpp and turn.cpp.
 class scheduler {
 public:
   virtual ~scheduler() = default;
