@@ -48,8 +48,7 @@ void conductor_core::on(uint64_t now_ns, submit request) {
     reject(now_ns, fresh, ec::overloaded, "the Conductor's waiting queue is full", 1'000'000'000);
     return;
   }
-  out.to(fresh.request.from, accepted{options_.self, fresh.request.id});
-  enqueue(fresh);
+  enqueue(fresh); // Nearly always `placed` is its first answer; who has to wait hears so when held, or asks again.
 }
 
 void conductor_core::enqueue(entry& waiting) {

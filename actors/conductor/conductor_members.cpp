@@ -10,6 +10,25 @@ namespace {
 
 constexpr auto events_ahead = uint64_t{16}; // whose memory is asked for
 
+/// Its figures, without its lists.
+void keep_figures(report& last, const report& news) {
+  last.from = news.from;
+  last.term = news.term;
+  last.sequence = news.sequence;
+  last.full = news.full;
+  last.token_capacity = news.token_capacity;
+  last.slots_total = news.slots_total;
+  last.slots_free = news.slots_free;
+  last.slots_transfer = news.slots_transfer;
+  last.running = news.running;
+  last.waiting = news.waiting;
+  last.queued_tokens = news.queued_tokens;
+  last.leases = news.leases;
+  last.twin = news.twin;
+  last.spare = news.spare;
+  last.stages_max = news.stages_max;
+}
+
 } // namespace
 
 void conductor_core::on(uint64_t now_ns, const peer_up& news) {
@@ -112,12 +131,7 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
     wake();
   }
   auto grew = at->last.token_capacity != news.token_capacity || at->last.spare != news.spare;
-  at->last = news;
-  at->last.active.clear();
-  at->last.ended.clear();
-  at->last.prefills.clear();
-  at->last.steps.clear();
-  at->last.transfers.clear();
+  keep_figures(at->last, news);
   if (grew)
     members_changed_ = true;
   learn(now_ns, news);

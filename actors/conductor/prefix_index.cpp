@@ -27,22 +27,17 @@ const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
   return found.first == nobody ? nullptr : &found;
 }
 
-prefix_index::slot& prefix_index::find_or_make_slot(const block_key& key) {
-  auto hashed = hash(key);
-  auto& at = part_of(hashed);
-  if (at.slots.empty())
-    grow(at);
-  auto* place = &at.slots[probe(at, hashed, key)];
-  if (place->first != nobody)
-    return *place;
+/// Takes the free slot at `place`, where a search for the key ended.
+prefix_index::slot& prefix_index::make_slot(const block_key& key, uint64_t hashed, part& at, size_t place) {
   if ((size_t{at.used} + 1) * 4 > at.slots.size() * 3) {
     grow(at);
-    place = &at.slots[probe(at, hashed, key)];
+    place = probe(at, hashed, key);
   }
   ++at.used;
   ++blocks_;
-  place->key = key;
-  return *place;
+  auto& fresh = at.slots[place];
+  fresh.key = key;
+  return fresh;
 }
 
 size_t prefix_index::bytes() const noexcept {
@@ -66,10 +61,8 @@ void prefix_index::grow(part& at) {
   at.slots = std::move(bigger);
 }
 
-void prefix_index::free_slot(slot& gone) {
-  auto& at = part_of(hash(gone.key));
+void prefix_index::free_slot(part& at, size_t hole) {
   auto mask = at.slots.size() - 1;
-  auto hole = static_cast<size_t>(&gone - at.slots.data());
   // What stands behind the hole and could stand in it moves there, so that no search ends too early.
   for (auto i = (hole + 1) & mask; at.slots[i].first != nobody; i = (i + 1) & mask) {
     auto home = hash(at.slots[i].key) & mask;
@@ -78,7 +71,7 @@ void prefix_index::free_slot(slot& gone) {
       hole = i;
     }
   }
-  at.slots[hole] = {};
+  at.slots[hole].first = at.slots[hole].second = nobody;
   --at.used;
   --blocks_;
 }
@@ -91,11 +84,8 @@ std::span<const uint32_t> prefix_index::replicas(const slot& at) const {
   return {&at.first, at.second == nobody ? size_t{1} : size_t{2}};
 }
 
+/// To one that has replicas.
 bool prefix_index::add(slot& at, uint32_t shard) {
-  if (at.first == nobody) {
-    at.first = shard;
-    return true;
-  }
   auto held = replicas(at);
   if (std::binary_search(held.begin(), held.end(), shard))
     return false;
@@ -137,7 +127,14 @@ bool prefix_index::remove(slot& at, uint32_t shard) {
 
 void prefix_index::store(const block_key& key, uint32_t shard) {
   assert(shard < is_list);
-  if (!add(find_or_make_slot(key), shard))
+  auto hashed = hash(key);
+  auto& at = part_of(hashed);
+  if (at.slots.empty())
+    grow(at);
+  auto place = probe(at, hashed, key);
+  if (at.slots[place].first == nobody)
+    make_slot(key, hashed, at, place).first = shard;
+  else if (!add(at.slots[place], shard))
     return;
   if (shard >= counts_.size())
     counts_.resize(shard + 1);
@@ -146,23 +143,32 @@ void prefix_index::store(const block_key& key, uint32_t shard) {
 }
 
 void prefix_index::evict(const block_key& key, uint32_t shard) {
-  auto* known = const_cast<slot*>(find_slot(key));
-  if (!known)
+  auto hashed = hash(key);
+  auto& at = part_of(hashed);
+  if (at.used == 0)
     return;
-  auto is_only_one = known->first == shard && known->second == nobody;
-  if (!is_only_one && !remove(*known, shard))
+  auto place = probe(at, hashed, key);
+  auto& known = at.slots[place];
+  auto is_only_one = known.first == shard && known.second == nobody;
+  if (known.first == nobody || (!is_only_one && !remove(known, shard)))
     return;
   --counts_[shard];
   ++version_;
   if (is_only_one)
-    free_slot(*known);
+    free_slot(at, place);
+}
+
+void prefix_index::prefetch_some(std::span<const block_key> keys) const noexcept {
+  if (blocks_ <= near_blocks)
+    return;
+  for (const auto& key : keys)
+    prefetch(key);
 }
 
 void prefix_index::store(std::span<const block_key> keys, uint32_t shard) {
   for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
     auto some = keys.first(std::min(ahead, keys.size()));
-    for (const auto& key : some)
-      prefetch(key);
+    prefetch_some(some);
     for (const auto& key : some)
       store(key, shard);
   }
@@ -171,8 +177,7 @@ void prefix_index::store(std::span<const block_key> keys, uint32_t shard) {
 void prefix_index::evict(std::span<const block_key> keys, uint32_t shard) {
   for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
     auto some = keys.first(std::min(ahead, keys.size()));
-    for (const auto& key : some)
-      prefetch(key);
+    prefetch_some(some);
     for (const auto& key : some)
       evict(key, shard);
   }
@@ -199,8 +204,7 @@ void prefix_index::lookup(std::span<const block_key> keys, std::vector<std::span
   found.clear();
   for (auto i = size_t{0}; i < keys.size(); ++i) {
     if (i % ahead == 0)
-      for (auto next = i; next < std::min(i + ahead, keys.size()); ++next)
-        prefetch(keys[next]);
+      prefetch_some(keys.subspan(i, std::min(ahead, keys.size() - i)));
     auto held = find(keys[i]);
     if (held.empty())
       break;

@@ -68,6 +68,7 @@ private:
   static constexpr uint32_t nobody = UINT32_MAX;
   static constexpr uint32_t is_list = uint32_t{1} << 31;
   static constexpr size_t ahead = 16; // keys whose memory is asked for before the first is looked at
+  static constexpr size_t near_blocks = 8192; // so many are in the processor's caches anyway
 
   static uint64_t hash(const block_key& key) noexcept {
     auto mixed = key.low * 0x9e3779b97f4a7c15u ^ key.high;
@@ -89,9 +90,10 @@ private:
     return i;
   }
   const slot* find_slot(const block_key& key) const;
-  slot& find_or_make_slot(const block_key& key);
+  slot& make_slot(const block_key& key, uint64_t hashed, part& at, size_t place);
   void grow(part& at);
-  void free_slot(slot& gone);
+  void free_slot(part& at, size_t hole);
+  void prefetch_some(std::span<const block_key> keys) const noexcept;
   std::span<const uint32_t> replicas(const slot& at) const;
   bool add(slot& at, uint32_t shard);
   bool remove(slot& at, uint32_t shard);

@@ -30,12 +30,6 @@ std::optional<uint32_t> locality::shard_of(uint32_t prefill) const {
   return prefill < shards_.size() ? shards_[prefill] : std::nullopt;
 }
 
-std::span<const uint32_t> locality::instances_at(uint32_t shard) const {
-  if (shard >= instances_.size())
-    return {};
-  return instances_[shard];
-}
-
 void prefix_match::find(std::span<const block_key> keys, const prefix_index& stored, const prefix_index& pending,
                         const locality& where) {
   version_ = stored.version();

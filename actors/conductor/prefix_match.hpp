@@ -19,7 +19,9 @@ public:
 
   std::optional<uint32_t> shard_of(uint32_t prefill) const;
   /// Instances to which that shard is local, ascending.
-  std::span<const uint32_t> instances_at(uint32_t shard) const;
+  std::span<const uint32_t> instances_at(uint32_t shard) const {
+    return shard < instances_.size() ? std::span<const uint32_t>{instances_[shard]} : std::span<const uint32_t>{};
+  }
   /// Largest index of a prefill instance + 1.
   size_t prefills() const noexcept {
     return shards_.size();

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "actors/core/membership.hpp"
-
-#include <caf/send.hpp>
+#include "actors/core/post.hpp"
 
 #include <array>
 #include <optional>
@@ -65,7 +64,7 @@ public:
     if (entry == nullptr)
       return false;
     // Without a sender: every message between actors with addresses names it in `from`, which survives the wire.
-    caf::anon_send(entry->handle, std::forward<Message>(message));
+    post(entry->handle, std::forward<Message>(message));
     return true;
   }
 

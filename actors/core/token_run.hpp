@@ -23,6 +23,11 @@ public:
   token_run(std::initializer_list<token_id> tokens) : token_run(tokens.begin(), tokens.end()) {}
   template <class Iterator>
   token_run(Iterator first, Iterator last) {
+    if (last - first == 1) { // Nearly always.
+      held_.few[0] = *first;
+      size_ = 1;
+      return;
+    }
     for (; first != last; ++first)
       push_back(*first);
   }

@@ -65,13 +65,10 @@ void decode_core::step(uint64_t now_ns) {
     }
     auto& at = next->second;
     const auto& gen = at.owner->job.gen;
-    auto& row = work.rows.emplace_back();
     auto size = static_cast<uint32_t>(at.size());
     if (at.listed.size() != at.blocks.size())
       at.listed = at.blocks;
-    row.token = at.fresh.back();
-    row.position = size - 1;
-    row.blocks = at.listed;
+    auto& row = work.rows.emplace_back(at.fresh.back(), size - 1, at.listed);
     row.sample.params = gen.sampling;
     row.sample.choice = at.choice;
     row.sample.generated = size - gen.prompt_tokens;

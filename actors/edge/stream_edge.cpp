@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/edge/stream_edge.hpp"
 
+#include "actors/core/post.hpp"
+
 #include <caf/actor_cast.hpp>
-#include <caf/send.hpp>
 
 namespace perigee {
 
 template <class Message>
 void stream_forwarder::pass_on(Message message) {
   if (auto owner = caf::actor_cast<caf::actor>(owner_))
-    caf::anon_send(owner, std::move(message));
+    post(owner, std::move(message));
 }
 
 void stream_forwarder::layer_done(uint64_t id, uint32_t layer) {

@@ -116,6 +116,40 @@ private:
   size_t count_ = 0;
 };
 
+/// Which eight candidates are soonest, ties to those that come first: nearly all of a large cluster are passed over
+/// before an offer of theirs is made.
+class soonest {
+public:
+  /// `place` grows from call to call.
+  void add(uint64_t takes_ns, uint32_t place) {
+    if (takes_ns >= limit_ns_)
+      return;
+    auto rank = count_ < offers_kept ? count_++ : offers_kept - 1;
+    for (; rank > 0 && items_[rank - 1].takes_ns > takes_ns; --rank)
+      items_[rank] = items_[rank - 1];
+    items_[rank] = {takes_ns, place};
+    if (count_ == offers_kept)
+      limit_ns_ = items_.back().takes_ns;
+  }
+
+  /// Calls `visit(place)` for each, soonest first.
+  template <class Visit>
+  void each(Visit visit) const {
+    for (auto rank = size_t{0}; rank < count_; ++rank)
+      visit(items_[rank].place);
+  }
+
+private:
+  struct item {
+    uint64_t takes_ns = 0;
+    uint32_t place = 0;
+  };
+
+  std::array<item, offers_kept> items_;
+  size_t count_ = 0;
+  uint64_t limit_ns_ = UINT64_MAX;
+};
+
 /// Places a request at the candidate with the smallest `offer(candidate, load).score`; ties go to the lowest index. A
 /// candidate of which nothing is known is passed over. Holds the request if no instance can take it.
 template <class Offer>

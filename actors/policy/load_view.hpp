@@ -15,9 +15,13 @@ public:
     auto* loads = of(load.who.kind);
     if (!loads)
       return;
-    if (load.who.index >= loads->size())
+    auto& burdens = load.who.kind == role::decode ? decode_tokens_ : prefill_free_at_ns_;
+    if (load.who.index >= loads->size()) {
       loads->resize(load.who.index + 1);
+      burdens.resize(load.who.index + 1, UINT64_MAX);
+    }
     (*loads)[load.who.index] = load;
+    burdens[load.who.index] = load.who.kind == role::decode ? load.tokens : load.free_at_ns;
     ++version_;
   }
 
@@ -26,6 +30,7 @@ public:
     if (!loads || who.index >= loads->size() || (*loads)[who.index].who != who)
       return;
     (*loads)[who.index] = {};
+    (who.kind == role::decode ? decode_tokens_ : prefill_free_at_ns_)[who.index] = UINT64_MAX;
     ++version_;
   }
 
@@ -38,6 +43,16 @@ public:
   /// By index; without an address where unknown.
   const std::vector<instance_load>& all(role kind) const {
     return loads_[kind == role::decode];
+  }
+
+  /// What nearly every decision asks of all instances, side by side: by index of a prefill instance, when it has
+  /// computed what is placed there; UINT64_MAX where unknown.
+  const std::vector<uint64_t>& prefill_free_at_ns() const noexcept {
+    return prefill_free_at_ns_;
+  }
+  /// By index of a decode instance, tokens reserved; UINT64_MAX where unknown.
+  const std::vector<uint64_t>& decode_tokens() const noexcept {
+    return decode_tokens_;
   }
 
   /// How many changes it has seen.
@@ -53,6 +68,8 @@ private:
   }
 
   std::array<std::vector<instance_load>, 2> loads_; // prefill, decode; without an address where unknown
+  std::vector<uint64_t> prefill_free_at_ns_;
+  std::vector<uint64_t> decode_tokens_;
   uint64_t version_ = 0;
 };
 

@@ -13,11 +13,11 @@ template <class MayDecode>
 std::optional<uint32_t> least_reserved_decode(const route_query& query, const load_view& view, MayDecode may_decode) {
   auto best = std::optional<uint32_t>{};
   auto tokens_min = UINT64_MAX;
+  const auto& reserved = view.decode_tokens();
   for (auto index : query.decodes) {
     if (!may_decode(index))
       continue;
-    auto* load = view.find(role::decode, index);
-    auto tokens = load ? load->tokens : UINT64_MAX;
+    auto tokens = index < reserved.size() ? reserved[index] : UINT64_MAX;
     if (!best || tokens < tokens_min) {
       best = index;
       tokens_min = tokens;

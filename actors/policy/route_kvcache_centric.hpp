@@ -24,17 +24,22 @@ struct route_kvcache_centric {
   };
 
   route_decision decide(const route_query& query, const load_view& view) const {
-    auto best = best_offers{};
-    auto limit_ns = UINT64_MAX;
-    for (const auto& at : query.candidates) {
-      const auto* load = view.find(role::prefill, at.index);
-      if (!load)
+    auto first = soonest{};
+    const auto& free_at_ns = view.prefill_free_at_ns();
+    for (auto place = uint32_t{0}; place < query.candidates.size(); ++place) {
+      const auto& at = query.candidates[place];
+      auto free_ns = at.index < free_at_ns.size() ? free_at_ns[at.index] : UINT64_MAX;
+      if (free_ns == UINT64_MAX)
         continue;
-      // Its offer's time to the first token, which is its score: nearly all of a large cluster are passed over by it.
+      // Its offer's time to the first token, which is its score.
       auto takes_ns = fetches(query, at) ? fetch_ns(query, at.own_blocks) + query.prefill_best_ns : at.prefill_own_ns;
-      if (takes_ns + load->queue_ns(query.now_ns) <= limit_ns && best.add(offer(query, at, *load)))
-        limit_ns = best.is_full() ? best.dearest().ttft_ns : UINT64_MAX;
+      first.add(takes_ns + (free_ns > query.now_ns ? free_ns - query.now_ns : 0), place);
     }
+    auto best = best_offers{};
+    first.each([&](uint32_t place) {
+      const auto& at = query.candidates[place];
+      best.add(offer(query, at, *view.find(role::prefill, at.index)));
+    });
     return best.place(query, view);
   }
 

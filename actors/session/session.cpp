@@ -2,9 +2,9 @@
 #include "actors/session/session.hpp"
 
 #include "actors/core/actor_time.hpp"
+#include "actors/core/post.hpp"
 
 #include <caf/actor_cast.hpp>
-#include <caf/send.hpp>
 
 #include <algorithm>
 #include <iterator>
@@ -26,6 +26,20 @@ void session_state::flush() {
     tell_edges();
 }
 
+void session_state::set_edge(uint64_t client, caf::actor edge) {
+  if (edges_.empty())
+    one_edge_ = edge;
+  else if (one_edge_ != edge)
+    one_edge_ = nullptr;
+  edges_[client] = std::move(edge);
+}
+
+void session_state::drop_edge(uint64_t client) {
+  edges_.erase(client);
+  if (edges_.empty())
+    one_edge_ = nullptr;
+}
+
 /// In order.
 void session_state::tell_edges() {
   for (auto& event : core_.events)
@@ -40,8 +54,8 @@ void session_state::tell_edges() {
             return;
           auto edge = at->second;
           if constexpr (std::is_same_v<type, client_end> || std::is_same_v<type, client_error>)
-            edges_.erase(at);
-          caf::anon_send(edge, std::move(content));
+            drop_edge(content.client);
+          post(edge, std::move(content));
         }
       },
       event);
@@ -50,6 +64,10 @@ void session_state::tell_edges() {
 
 /// Those that follow each other and have one edge go there as one message; nearly always that is all of them.
 void session_state::tell_texts(client_texts news) {
+  if (one_edge_) { // A text's client is open, so that its edge is known.
+    post(one_edge_, std::move(news));
+    return;
+  }
   auto edge_of = [this](const client_text& item) {
     auto at = edges_.find(item.client);
     return at == edges_.end() ? nullptr : &at->second;
@@ -66,7 +84,7 @@ void session_state::tell_texts(client_texts news) {
       news.items.erase(other, news.items.end());
     }
     if (edge != nullptr)
-      caf::anon_send(*edge, std::move(news));
+      post(*edge, std::move(news));
     news = std::move(rest);
   }
 }
@@ -87,13 +105,13 @@ session_actor::behavior_type session_state::make_behavior() {
       self_->delayed_send(self_, times_.tick, atom::tick_v);
     },
     [this](open_request& request) {
-      edges_[request.client] = caf::actor_cast<caf::actor>(self_->current_sender());
+      set_edge(request.client, caf::actor_cast<caf::actor>(self_->current_sender()));
       core_.on(now_ns(*self_), std::move(request));
       flush();
     },
     [this](const close_request& request) {
       handle(request);
-      edges_.erase(request.client);
+      drop_edge(request.client);
     },
     [this](const conductor_hello& message) { handle(message); },
     [this](const accepted& message) { handle(message); },

@@ -28,6 +28,8 @@ private:
   template <class Message>
   void handle(const Message& message);
   void flush();
+  void set_edge(uint64_t client, caf::actor edge);
+  void drop_edge(uint64_t client);
   void tell_edges();
   void tell_texts(client_texts news);
 
@@ -36,6 +38,7 @@ private:
   directory peers_;
   session_core core_;
   boost::unordered_flat_map<uint64_t, caf::actor> edges_; // by client number; looked up only
+  caf::actor one_edge_; // that of all clients, if they have the same
 };
 
 using session = session_actor::stateful_impl<session_state>;

@@ -27,7 +27,10 @@ public:
   template <class Number>
   void put(Number number) {
     static_assert(std::is_arithmetic_v<Number>);
-    put(&number, sizeof(number));
+    if (room_ - size_ < sizeof(number))
+      grow(sizeof(number));
+    std::memcpy(bytes_.get() + size_, &number, sizeof(number));
+    size_ += sizeof(number);
   }
   void put(const void* bytes, size_t count) {
     if (count == 0)
@@ -42,6 +45,9 @@ public:
     return size_;
   }
   std::byte* data() noexcept {
+    return bytes_.get();
+  }
+  const std::byte* data() const noexcept {
     return bytes_.get();
   }
   void clear() noexcept {

@@ -3,6 +3,7 @@
 
 #include "actors/core/interfaces.hpp"
 #include "actors/edge/message_record.hpp"
+#include "actors/sim/quick_sum.hpp"
 #include "transport/base/status.hpp"
 
 #include <openssl/evp.h>
@@ -72,8 +73,10 @@ void digest::delivered(uint64_t ns, std::string_view sender, std::string_view re
     auto line = record_line(ns, sender, receiver, type_names(what), {bytes, bytes + length});
     std::fwrite(line.data(), 1, line.size(), log_);
   }
-  if (pending_.size() >= pending_bytes_max)
-    flush();
+  if (pending_.size() < pending_bytes_max)
+    return;
+  add_pending(hash_);
+  pending_.clear();
 }
 
 void digest::fired(uint64_t ns, uint64_t timer) {
@@ -86,10 +89,10 @@ void digest::fired(uint64_t ns, uint64_t timer) {
                  static_cast<unsigned long long>(timer));
 }
 
-std::string digest::hex() {
-  flush();
+std::string digest::hex() const {
   auto* copy = EVP_MD_CTX_new();
   EVP_MD_CTX_copy_ex(copy, hash_);
+  add_pending(copy);
   unsigned char value[32] = {};
   EVP_DigestFinal_ex(copy, value, nullptr);
   EVP_MD_CTX_free(copy);
@@ -107,9 +110,12 @@ void digest::add(std::string_view text) {
   pending_.put(text.data(), text.size());
 }
 
-void digest::flush() {
-  EVP_DigestUpdate(hash_, pending_.data(), pending_.size());
-  pending_.clear();
+/// With its length, which tells padding from zeros.
+void digest::add_pending(evp_md_ctx_st* to) const {
+  auto sums = quick_sum({pending_.data(), pending_.size()});
+  auto size = uint64_t{pending_.size()};
+  EVP_DigestUpdate(to, &size, sizeof(size));
+  EVP_DigestUpdate(to, sums.data(), sizeof(sums));
 }
 
 } // namespace perigee::sim

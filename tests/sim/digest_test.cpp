@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/core/interfaces.hpp"
 #include "actors/sim/digest.hpp"
+#include "actors/sim/quick_sum.hpp"
 #include "actors/sim/world.hpp"
 #include "tests/sim/gossip.hpp"
 #include "tests/support/testing.hpp"
@@ -9,8 +10,11 @@
 #include <caf/send.hpp>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <set>
 #include <sstream>
+#include <vector>
 
 using namespace perigee;
 using namespace perigee::sim;
@@ -80,6 +84,32 @@ TEST_CASE("digest: of a long list of tokens every one counts, and not where it s
     changed[place] = 8;
     CHECK(base != sum_of(changed));
   }
+}
+
+TEST_CASE("quick_sum: every bit and every length counts") {
+  for (auto length : {0u, 1u, 31u, 32u, 33u, 100u}) {
+    auto row = std::vector<std::byte>(length, std::byte{0});
+    auto seen = std::set<std::array<uint64_t, 4>>{quick_sum(row)};
+    for (auto bit = 0u; bit < length * 8; ++bit) {
+      row[bit / 8] ^= std::byte{1} << bit % 8;
+      seen.insert(quick_sum(row));
+      row[bit / 8] ^= std::byte{1} << bit % 8;
+    }
+    CHECK(seen.size() == length * 8 + 1);
+  }
+  auto row = std::vector<std::byte>(96);
+  for (auto i = 0u; i < row.size(); ++i)
+    row[i] = static_cast<std::byte>(i);
+  auto base = quick_sum(row);
+  std::swap_ranges(row.begin(), row.begin() + 32, row.begin() + 32); // Their order counts.
+  CHECK(base != quick_sum(row));
+}
+
+TEST_CASE("digest: zeros at the end count") {
+  auto sum_of = [](std::string name) {
+    return after([&](digest& sum) { sum.delivered(1, "a", name, caf::message{}); });
+  };
+  CHECK(sum_of(std::string(1, '\0')) != sum_of(std::string(2, '\0')));
 }
 
 TEST_CASE("digest: reading it in between does not change it") {

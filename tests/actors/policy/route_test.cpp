@@ -8,6 +8,9 @@
 #include "tests/actors/policy/policy_fixture.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
+#include <random>
+
 using namespace perigee;
 using perigee::testing::policy_fixture;
 
@@ -164,6 +167,45 @@ TEST_CASE("route_random: a seed gives the same choices, and each instance its sh
     CHECK(std::count(first.begin(), first.end(), i) > 60);
     CHECK(std::count(first.begin(), first.end(), i) < 140);
   }
+}
+
+TEST_CASE("soonest: the least eight in order, and of equal ones the first") {
+  auto random = std::mt19937_64{1};
+  for (auto round = 0; round < 200; ++round) {
+    auto first = soonest{};
+    auto all = std::vector<std::pair<uint64_t, uint32_t>>{};
+    for (auto place = 0u; place < random() % 40; ++place) {
+      all.emplace_back(random() % 12, place);
+      first.add(all.back().first, place);
+    }
+    std::sort(all.begin(), all.end());
+    all.resize(std::min(all.size(), offers_kept));
+    auto kept = std::vector<uint32_t>{};
+    first.each([&](uint32_t place) { kept.push_back(place); });
+    REQUIRE_EQ(kept.size(), all.size());
+    for (auto rank = size_t{0}; rank < kept.size(); ++rank)
+      CHECK_EQ(kept[rank], all[rank].second);
+  }
+}
+
+TEST_CASE("load_view: what is asked of all instances follows what is known of each") {
+  auto view = load_view{};
+  auto load = instance_load{};
+  load.who = {role::prefill, 2, 0, 1};
+  load.free_at_ns = 70;
+  view.set(load);
+  auto prefill = load.who;
+  load.who = {role::decode, 1, 0, 1};
+  load.tokens = 5;
+  view.set(load);
+  CHECK_EQ(view.prefill_free_at_ns(), std::vector<uint64_t>{UINT64_MAX, UINT64_MAX, 70});
+  CHECK_EQ(view.decode_tokens(), std::vector<uint64_t>{UINT64_MAX, 5});
+  view.erase({role::prefill, 2, 0, 9}); // Another incarnation than the one that is known.
+  CHECK_EQ(view.prefill_free_at_ns()[2], 70);
+  view.erase(prefill);
+  view.erase(load.who);
+  CHECK_EQ(view.prefill_free_at_ns()[2], UINT64_MAX);
+  CHECK_EQ(view.decode_tokens()[1], UINT64_MAX);
 }
 
 TEST_CASE("best_offers: the cheapest eight are kept, in order") {
