@@ -164,7 +164,7 @@ private:
   std::map<uint64_t, placement> placements_;
   boost::unordered_flat_map<request_id, attempts, request_hash> by_request_; // looked up only
   std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
-  prefix_index pending_{6};
+  prefix_index pending_{6, true};
   uint64_t news_age_ns_ = 0;
   std::vector<member*> changed_;
 };

@@ -14,7 +14,8 @@ constexpr auto slots_first = size_t{8};
 
 } // namespace
 
-prefix_index::prefix_index(uint32_t part_bits) : part_shift_(64 - part_bits), parts_(size_t{1} << part_bits) {
+prefix_index::prefix_index(uint32_t part_bits, bool stays_small)
+  : part_shift_(64 - part_bits), quarters_max_(stays_small ? 1 : 3), parts_(size_t{1} << part_bits) {
   assert(part_bits > 0 && part_bits < 32);
 }
 
@@ -29,7 +30,7 @@ const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
 
 /// Takes the free slot at `place`, where a search for the key ended.
 prefix_index::slot& prefix_index::make_slot(const block_key& key, uint64_t hashed, part& at, size_t place) {
-  if ((size_t{at.used} + 1) * 4 > at.slots.size() * 3) {
+  if ((size_t{at.used} + 1) * 4 > at.slots.size() * quarters_max_) {
     grow(at);
     place = probe(at, hashed, key);
   }

@@ -12,12 +12,12 @@ namespace perigee {
 
 /// Which shards hold which blocks, as far as their events told. A shard is named by its index, below 2^31.
 ///
-/// A block with one or two replicas takes 24 bytes of an open table that is at most three quarters full. The table is cut
-/// into parts that grow one by one, so that no single event pays for moving all blocks.
+/// A block with one or two replicas takes 24 bytes of an open table that is at most three quarters full, or a quarter where
+/// the index is small. The table is cut into parts that grow one by one, so that no single event pays for moving all blocks.
 class prefix_index {
 public:
-  /// Cut into two to the power of `part_bits` parts; few for an index that stays small.
-  explicit prefix_index(uint32_t part_bits = 10);
+  /// Cut into two to the power of `part_bits` parts; few, and searched in the fewest steps, for one that stays small.
+  explicit prefix_index(uint32_t part_bits = 10, bool stays_small = false);
 
   void store(const block_key& key, uint32_t shard);
   void evict(const block_key& key, uint32_t shard);
@@ -99,6 +99,7 @@ private:
   bool remove(slot& at, uint32_t shard);
 
   uint32_t part_shift_;
+  uint32_t quarters_max_; ///< of a part that may be full
   std::vector<part> parts_; // never iterated for a decision
   replica_lists lists_;
   std::vector<uint64_t> counts_; // by shard

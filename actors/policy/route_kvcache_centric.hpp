@@ -26,13 +26,18 @@ struct route_kvcache_centric {
   route_decision decide(const route_query& query, const load_view& view) const {
     auto first = soonest{};
     const auto& free_at_ns = view.prefill_free_at_ns();
+    auto last_blocks = UINT32_MAX; // Most have as many of their own as the one before.
+    auto fetched_ns = uint64_t{0}; // with so many; 0: there is nothing to fetch
     for (auto place = uint32_t{0}; place < query.candidates.size(); ++place) {
       const auto& at = query.candidates[place];
       auto free_ns = at.index < free_at_ns.size() ? free_at_ns[at.index] : UINT64_MAX;
       if (free_ns == UINT64_MAX)
         continue;
+      if (at.own_blocks != last_blocks)
+        fetched_ns = fetches(query, at) ? fetch_ns(query, at.own_blocks) + query.prefill_best_ns : 0;
+      last_blocks = at.own_blocks;
       // Its offer's time to the first token, which is its score.
-      auto takes_ns = fetches(query, at) ? fetch_ns(query, at.own_blocks) + query.prefill_best_ns : at.prefill_own_ns;
+      auto takes_ns = fetched_ns > 0 ? fetched_ns : at.prefill_own_ns;
       first.add(takes_ns + (free_ns > query.now_ns ? free_ns - query.now_ns : 0), place);
     }
     auto best = best_offers{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/perigee/bench_route_open.hpp"
 
+#include "actors/core/post.hpp"
 #include "actors/policy/registry.hpp"
 #include "actors/sim/world.hpp"
 #include "apps/perigee/processor_time.hpp"
@@ -9,7 +10,6 @@
 #include "transport/base/status.hpp"
 
 #include <caf/event_based_actor.hpp>
-#include <caf/send.hpp>
 
 #include <fmt/format.h>
 
@@ -29,7 +29,7 @@ constexpr uint32_t churn_blocks = 8; // stored by one message, and as many evict
 class route_stage {
 public:
   auto sender() { // Stands first, because its type is deduced.
-    return [this](auto message) { caf::anon_send(target_, std::move(message)); };
+    return [this](auto message) { post(target_, std::move(message)); };
   }
 
   route_stage(std::span<const sim::trace_request> trace, const std::string& policy, uint32_t instances, uint64_t blocks)
@@ -47,7 +47,7 @@ public:
     load_.introduce(around, sender());
     home_.run_ready();
     load_.fill(blocks, [this](index_events events) {
-      caf::anon_send(target_, std::move(events));
+      post(target_, std::move(events));
       home_.run_ready();
     });
   }
