@@ -48,7 +48,8 @@ void conductor_core::on(uint64_t now_ns, submit request) {
     reject(now_ns, fresh, ec::overloaded, "the Conductor's waiting queue is full", 1'000'000'000);
     return;
   }
-  enqueue(fresh); // Nearly always `placed` is its first answer; who has to wait hears so when held, or asks again.
+  out.to(fresh.request.from, accepted{options_.self, fresh.request.id});
+  enqueue(fresh);
 }
 
 void conductor_core::enqueue(entry& waiting) {

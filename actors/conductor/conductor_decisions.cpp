@@ -247,8 +247,6 @@ void conductor_core::take(uint64_t now_ns, route_decision decision, const std::s
 
 void conductor_core::hold(uint64_t now_ns, entry& waiting, const route_decision& decision) {
   const auto& id = waiting.request.id.request;
-  if (waiting.turn_ns == 0)
-    out.to(waiting.request.from, accepted{options_.self, waiting.request.id});
   waiting.at = stage::held;
   waiting.sort_key = decision.sort_key;
   waiting.ask_again_ns = decision.ask_again_ns == 0 ? 0 : std::max(decision.ask_again_ns, now_ns + ask_again_ns_min);

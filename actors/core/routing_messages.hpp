@@ -25,7 +25,7 @@ struct submit {
   uint64_t deadline_ns = 0; ///< from now
 };
 
-/// The Conductor owns the request, and it waits: it is held, or was asked about again before it was decided.
+/// The Conductor owns the request now.
 struct accepted {
   address from;
   ticket id;

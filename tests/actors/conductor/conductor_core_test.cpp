@@ -10,7 +10,7 @@ using perigee::testing::ms;
 TEST_CASE("conductor_core: a request waits until there is a prefill and a decode instance") {
   auto f = fixture{};
   auto id = f.submit(1, 100);
-  CHECK(f.sent<accepted>().empty()); // Nobody has been asked where it goes.
+  CHECK_EQ(f.sent<accepted>().size(), 1);
   f.up(role::prefill, 0);
   f.decide();
   CHECK(f.sent<placed>().empty());

@@ -51,24 +51,6 @@ TEST_CASE("conductor_core: held requests are placed in the order of their keys, 
   CHECK_EQ(f.core.status(f.now).waiting, 0);
 }
 
-TEST_CASE("conductor_core: who is held hears once that it waits, who is placed at once hears that alone") {
-  auto f = fixture{};
-  auto p = f.up(role::prefill, 0);
-  f.up(role::decode, 0);
-  f.policy = late_binding;
-  auto first = f.submit(1, 500);
-  CHECK(f.sent<accepted>().empty());
-  auto second = f.submit(2, 900);
-  f.report_computed(p, {{f.session.incarnation, 7}, 0}); // It is asked about again, and held again.
-  f.decide();
-  REQUIRE_EQ(f.sent<accepted>().size(), 1);
-  CHECK_EQ(f.sent<accepted>().front().id, second);
-  f.report_computed(p, first);
-  f.decide();
-  CHECK_EQ(placed_numbers(f), std::vector<uint64_t>{1, 2});
-  CHECK_EQ(f.sent<accepted>().size(), 1);
-}
-
 TEST_CASE("conductor_core: a held request is asked about again at the time it named, wherever it stands") {
   auto f = fixture{};
   f.up(role::prefill, 0);
