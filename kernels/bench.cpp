@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/bench.hpp"
 
+#include "kernels/block_table.hpp"
 #include "kernels/cpu/packed_weights.hpp"
 #include "kernels/cpu/transformer.hpp"
 #include "kernels/sampler.hpp"
@@ -42,9 +43,10 @@ struct fixture {
   fixture(const std::shared_ptr<const model>& weights, const bench_options& options, uint32_t sequences,
           uint32_t tokens)
     : layout(weights->layout(16)), blocks(layout.blocks_for(tokens)), pool(sequences * blocks * layout.block_bytes()),
-      slots(sequences * blocks), pass(weights, layout.block_tokens, {options.threads, false, options.batch_invariant},
-                                      {pool.data(), pool.size()}) {
-    std::iota(slots.begin(), slots.end(), 0u);
+      pass(weights, layout.block_tokens, {options.threads, false, options.batch_invariant}) {
+    auto table = block_table{{pool.data(), pool.size()}, layout.block_bytes()};
+    for (auto slot = 0u; slot < table.slots(); ++slot)
+      places.push_back(table.at(slot));
     // Pages that nobody wrote to are all the same page of zeros, which no cache ever loses. In any type this is a
     // number.
     std::memset(pool.data(), 0x3c, pool.size());
@@ -53,7 +55,7 @@ struct fixture {
   kv_layout layout;
   uint32_t blocks;
   cpu::aligned_buffer<std::byte> pool;
-  std::vector<uint32_t> slots;
+  std::vector<std::byte*> places; ///< of each block
   cpu::transformer pass;
 };
 
@@ -76,7 +78,7 @@ decode_figure decode(const std::shared_ptr<const model>& weights, const bench_op
   auto seconds = median_seconds(options.repetitions, [&] {
     auto before = count();
     for (auto i = uint32_t{0}; i < batch; ++i)
-      rows[i] = {some_token(weights->config(), i), begin, run.slots.data() + i * run.blocks};
+      rows[i] = {some_token(weights->config(), i), begin, run.places.data() + i * run.blocks};
     for (auto step = uint32_t{0}; step < steps; ++step) {
       run.pass.forward(rows, wanted, hook);
       run.pass.each_output(batch, [&](uint32_t i, uint32_t thread) {
@@ -112,7 +114,7 @@ std::vector<prefill_figure> prefill(const std::shared_ptr<const model>& weights,
   auto measure = [&](uint32_t reused) {
     auto rows = std::vector<cpu::row>{};
     for (auto i = reused; i < tokens; ++i)
-      rows.push_back({some_token(weights->config(), i), i, run.slots.data()});
+      rows.push_back({some_token(weights->config(), i), i, run.places.data()});
     auto wanted = tokens - reused - 1;
     auto seconds = median_seconds(options.repetitions, [&] { run.pass.forward(rows, {&wanted, 1}, hook); });
     auto computed = static_cast<double>(tokens - reused);
@@ -148,8 +150,8 @@ together_figure together(const std::shared_ptr<const model>& weights, const benc
   auto sequence = fixture{weights, options, 1, tokens + 1};
   auto prompt_rows = std::vector<cpu::row>{};
   for (auto i = 0u; i < tokens; ++i)
-    prompt_rows.push_back({some_token(weights->config(), i), i, prompt.slots.data()});
-  auto newest = cpu::row{some_token(weights->config(), 0), tokens, sequence.slots.data()};
+    prompt_rows.push_back({some_token(weights->config(), i), i, prompt.places.data()});
+  auto newest = cpu::row{some_token(weights->config(), 0), tokens, sequence.places.data()};
   auto prefill_last = tokens - 1;
   auto decode_last = uint32_t{0};
   auto prefill = [&] { prompt.pass.forward(prompt_rows, {&prefill_last, 1}, hook); };

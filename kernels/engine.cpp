@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/engine.hpp"
 
+#include "kernels/block_table.hpp"
 #include "kernels/cpu/transformer.hpp"
 #include "kernels/model/detokenizer.hpp"
 #include "kernels/sampler.hpp"
@@ -9,7 +10,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 namespace perigee::kernels {
 
@@ -33,15 +33,16 @@ engine::~engine() = default;
 /// Room for the KV of `tokens` positions; what the pool held is lost where it grows.
 void engine::ensure_pool(uint32_t tokens) {
   auto blocks = layout_.blocks_for(tokens);
-  if (transformer_ && blocks <= slots_.size())
+  if (transformer_ && blocks <= blocks_.size())
     return;
   transformer_.reset();
   pool_ = cpu::aligned_buffer<std::byte>{blocks * layout_.block_bytes()};
-  slots_.resize(blocks);
-  std::iota(slots_.begin(), slots_.end(), 0u);
+  auto table = block_table{{pool_.data(), pool_.size()}, layout_.block_bytes()};
+  blocks_.clear();
+  for (auto slot = 0u; slot < blocks; ++slot)
+    blocks_.push_back(table.at(slot));
   auto how = cpu::transformer_options{options_.threads, options_.reference_kernels, options_.batch_invariant};
-  transformer_ =
-    std::make_unique<cpu::transformer>(model_, options_.block_tokens, how, std::span{pool_.data(), pool_.size()});
+  transformer_ = std::make_unique<cpu::transformer>(model_, options_.block_tokens, how);
 }
 
 completion engine::complete(std::string_view prompt, const completion_options& options,
@@ -96,7 +97,7 @@ completion engine::complete_tokens(std::vector<token_id> prompt, const completio
   for (auto at = size_t{0}; at < prompt.size(); at += chunk) {
     auto rows = std::vector<cpu::row>{};
     for (auto i = at; i < std::min(prompt.size(), at + chunk); ++i)
-      rows.push_back({prompt[i], static_cast<uint32_t>(i), slots_.data()});
+      rows.push_back({prompt[i], static_cast<uint32_t>(i), blocks_.data()});
     auto wanted = std::vector<uint32_t>{};
     if (at + chunk >= prompt.size())
       wanted.push_back(static_cast<uint32_t>(rows.size()) - 1);
@@ -106,7 +107,7 @@ completion engine::complete_tokens(std::vector<token_id> prompt, const completio
   result.prefill_seconds = seconds_since(begin);
   begin = std::chrono::steady_clock::now();
   while (more) {
-    auto next = cpu::row{result.tokens.back(), static_cast<uint32_t>(request.history.size()) - 1, slots_.data()};
+    auto next = cpu::row{result.tokens.back(), static_cast<uint32_t>(request.history.size()) - 1, blocks_.data()};
     auto first = uint32_t{0};
     transformer_->forward({&next, 1}, {&first, 1}, go_on);
     more = take();

@@ -67,7 +67,7 @@ private:
   engine_options options_;
   kv_layout layout_;
   cpu::aligned_buffer<std::byte> pool_;
-  std::vector<uint32_t> slots_;
+  std::vector<std::byte*> blocks_; // one after the other in the pool
   std::unique_ptr<cpu::transformer> transformer_;
 };
 

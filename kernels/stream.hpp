@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,7 +53,7 @@ struct prefill_work {
   uint64_t id = 0;
   shared_list<token_id> tokens;
   uint32_t start = 0;
-  std::vector<uint32_t> blocks;        ///< slots that cover positions [0, start + tokens)
+  std::vector<uint32_t> blocks; ///< slots that cover positions [0, start + tokens); lent ones end before `start`
   std::vector<sample_request> samples; ///< empty, or one per choice: sampled from the last token's logits
   layer_span layers = {};
 };
@@ -62,7 +63,7 @@ struct prefill_work {
 struct decode_row {
   token_id token = 0;
   uint32_t position = 0;
-  shared_list<uint32_t> blocks; ///< slots that cover positions [0, position]
+  shared_list<uint32_t> blocks; ///< slots that cover positions [0, position]; the last one is not lent
   sample_request sample;
 };
 
@@ -117,6 +118,15 @@ public:
   /// them where the device has memory of its own and `pool()` is a copy (kernels/cuda/cuda_stream.hpp); a stream that
   /// computes in `pool()` itself has nothing to do.
   virtual void written(std::vector<uint32_t> /*slots*/) {}
+
+  /// Lends the stream memory of somebody else, of whole blocks that lie as in its pool. Work items may name these
+  /// blocks by slots from the returned one on, wherever positions are only read: an item that would write to one is
+  /// answered `invalid_argument`. Nothing where the device computes in memory of its own. Called while no item is
+  /// unanswered; the memory must outlive the stream, and a block stay as it is while an item that names it is not
+  /// answered.
+  virtual std::optional<uint32_t> lend(std::span<const std::byte> /*memory*/) {
+    return std::nullopt;
+  }
 
   /// Wrong slots, positions or tokens are answered by `work_done` with `invalid_argument`. A full queue (stream_queue_max items) with
   /// `exhausted`.

@@ -28,6 +28,8 @@ shard_actor::behavior_type shard_state::make_behavior() {
     [this](const release& ask) { apply([&] { core.on_release(ask); }); },
     [this](const allocate& ask) { apply([&] { core.on_allocate(ask); }); },
     [this](const commit& ask) { apply([&] { core.on_commit(ask); }); },
+    [this](const borrow& ask) { apply([&] { core.on_borrow(ask); }); },
+    [this](const return_blocks& ask) { apply([&] { core.on_return(ask); }); },
     [this](const index_ack& news) { apply([&] { core.on_index_ack(news); }); },
     [this](const arrived& news) { apply([&] { core.on_arrived(news); }); },
     [this](const node_fenced& news) { apply([&] { core.on_fenced(news); }); },

@@ -28,6 +28,11 @@ void shard_core::peer_up(const address& who) {
 
 void shard_core::peer_down(const address& who) {
   alive_.erase(who);
+  auto first = loans_.lower_bound({who, 0});
+  auto last = first;
+  for (; last != loans_.end() && last->first.first == who; ++last)
+    take_back(last->second);
+  loans_.erase(first, last);
   auto at = clients_.find(who);
   if (at == clients_.end())
     return;
@@ -225,6 +230,52 @@ void shard_core::store_if_complete(const address& who, uint64_t op, operation& i
   output_.push_back({who, committed{self_, op}});
 }
 
+void shard_core::on_borrow(const borrow& ask) {
+  if (!alive_.contains(ask.from)) {
+    ++counters_.stale;
+    return;
+  }
+  auto answer = lent_blocks{self_, ask.id, {}, false};
+  for (const auto& key : ask.keys) {
+    auto slot = index_.find(key);
+    if (!slot)
+      break;
+    answer.full = lent_.size() >= index_.pool().capacity() / 2 && !lent_.contains(*slot);
+    if (answer.full)
+      break;
+    index_.pin(*slot);
+    index_.count_read(*slot);
+    ++lent_[*slot];
+    answer.slots.push_back(*slot);
+  }
+  if (!answer.slots.empty()) {
+    auto& loan = loans_[{ask.from, ask.id}];
+    loan.insert(loan.end(), answer.slots.begin(), answer.slots.end());
+  }
+  leases_ += static_cast<uint32_t>(answer.slots.size());
+  counters_.lent_blocks += answer.slots.size();
+  if (!answer.full) // Otherwise the rest is asked for in a lease.
+    counters_.missed_blocks += ask.keys.size() - answer.slots.size();
+  output_.push_back({ask.from, std::move(answer)});
+}
+
+void shard_core::on_return(const return_blocks& ask) {
+  auto at = loans_.find({ask.from, ask.id});
+  if (at == loans_.end())
+    return;
+  take_back(at->second);
+  loans_.erase(at);
+}
+
+void shard_core::take_back(const std::vector<uint32_t>& slots) {
+  leases_ -= static_cast<uint32_t>(slots.size());
+  for (auto at = slots.rbegin(); at != slots.rend(); ++at) {
+    index_.unpin(*at);
+    if (--lent_.at(*at) == 0)
+      lent_.erase(*at);
+  }
+}
+
 /// Takes the operation's claims away; returns the slots that were allocated for it, which are still in `transfer`.
 std::vector<uint32_t> shard_core::end(operation& it) {
   if (it.state == op_state::leasing)
@@ -354,6 +405,14 @@ bool shard_core::check() const {
   auto in_transfer = std::set<uint32_t>{};
   auto keys = std::set<block_key>{};
   auto leases = uint32_t{0};
+  auto lent = std::map<uint32_t, uint32_t>{};
+  for (const auto& [who, slots] : loans_) {
+    leases += static_cast<uint32_t>(slots.size());
+    for (auto slot : slots) {
+      ++pins[slot];
+      ++lent[slot];
+    }
+  }
   auto open = size_t{0};
   for (const auto& [who, it] : clients_)
     for (const auto& [op, work] : it.ops) {
@@ -375,7 +434,8 @@ bool shard_core::check() const {
     if (pool.state(slot) == slot_state::live ? pool.refs(slot) != pins[slot] + 1 : pins[slot] != 0)
       return false;
   }
-  return index_.check() && leases == leases_ && keys == writing_ && open + inbound_free_.size() == inbound_.size();
+  return index_.check() && leases == leases_ && lent == lent_ && lent.size() <= pool.capacity() / 2 && keys == writing_
+         && open + inbound_free_.size() == inbound_.size();
 }
 
 } // namespace perigee

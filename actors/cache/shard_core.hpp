@@ -24,7 +24,7 @@ struct shard_limits {
 /// One message to another actor.
 struct shard_output {
   address to;
-  std::variant<leased, released, allocated, committed, index_events, report> message;
+  std::variant<leased, released, allocated, committed, lent_blocks, index_events, report> message;
 };
 
 /// What happened at a shard since its start.
@@ -32,6 +32,7 @@ struct shard_counters {
   uint64_t stored = 0;
   uint64_t evicted = 0;
   uint64_t leased_blocks = 0;
+  uint64_t lent_blocks = 0;
   uint64_t missed_blocks = 0;   ///< asked for in a lease and not there
   uint64_t abandoned_slots = 0; ///< allocated, and freed only after a fence
   uint64_t stray_arrivals = 0;  ///< immediates of allocations that are over
@@ -44,6 +45,9 @@ struct shard_counters {
 ///
 /// I2: a slot that a client may have written to becomes free only when the client promised (release without `fence`) or
 /// after the transport fenced the client's node: when it asked for that, died, or forgot the operation.
+///
+/// Lent blocks may be read for as long as a request lives. At most half of the slots are lent at a time, so that there
+/// is room to store into.
 class shard_core {
 public:
   shard_core(address self, transport::remote_region region, uint32_t slots, uint64_t retry_ns, uint64_t report_ns,
@@ -59,6 +63,8 @@ public:
   void on_release(const release& ask);
   void on_allocate(const allocate& ask);
   void on_commit(const commit& ask);
+  void on_borrow(const borrow& ask);
+  void on_return(const return_blocks& ask);
   void on_arrived(const arrived& news);
   void on_fenced(const node_fenced& news);
 
@@ -127,6 +133,7 @@ private:
   void fill_allocation(operation& it, const std::vector<block_key>& keys);
   void store_if_complete(const address& who, uint64_t op, operation& it);
   void abandon(const address& who, std::vector<uint32_t> slots);
+  void take_back(const std::vector<uint32_t>& slots);
   void send_report(uint64_t now);
   void note_changes();
 
@@ -145,7 +152,9 @@ private:
   std::deque<uint32_t> inbound_free_;
   std::map<uint64_t, std::vector<uint32_t>> fencing_; // slots that wait for a fence, by its id
   uint64_t fences_made_ = 0;
-  uint32_t leases_ = 0; // pins of readers
+  uint32_t leases_ = 0;                                                 // pins of readers
+  std::map<std::pair<address, uint64_t>, std::vector<uint32_t>> loans_; // by client and its number
+  std::map<uint32_t, uint32_t> lent_;                                   // slots, and in how many loans they are
 
   address conductor_;
   uint64_t term_ = 0;

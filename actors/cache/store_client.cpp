@@ -16,6 +16,7 @@ store_settings settings_of(const store_client_options& options) {
   out.local_shard = options.local_shard;
   out.retry_ns = static_cast<uint64_t>(options.times.retry.count());
   out.transfer_ns = static_cast<uint64_t>(options.times.transfer.count());
+  out.lent = options.lent;
   return out;
 }
 
@@ -38,6 +39,8 @@ store_client_actor::behavior_type store_client_state::make_behavior() {
     [this](const fetch& ask) { apply([&](uint64_t now) { core.start(owner(), ask, now); }); },
     [this](const publish& ask) { apply([&](uint64_t now) { core.start(owner(), ask, now); }); },
     [this](const cancel_store& ask) { apply([&](uint64_t now) { core.cancel(owner(), ask.id, now); }); },
+    [this](const give_back& news) { apply([&](uint64_t now) { core.give_back(owner(), news.id, now); }); },
+    [this](const lent_blocks& news) { apply([&](uint64_t now) { core.on_lent(news, now); }); },
     [this](const leased& news) { apply([&](uint64_t now) { core.on_leased(news, now); }); },
     [this](const released& news) { apply([&](uint64_t now) { core.on_released(news, now); }); },
     [this](const allocated& news) { apply([&](uint64_t now) { core.on_allocated(news, now); }); },

@@ -19,6 +19,7 @@ struct store_client_options {
   uint64_t block_bytes = 0;            ///< the same at every shard
   std::optional<uint32_t> local_shard; ///< index of the shard to publish to while it lives
   transport_actor transport;           ///< of this node
+  std::optional<lent_pool> lent = {};  ///< the local shard's, if the instance can read there
 };
 
 struct store_client_state {

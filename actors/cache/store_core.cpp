@@ -2,6 +2,7 @@
 #include "actors/cache/store_core.hpp"
 
 #include "actors/cache/rendezvous.hpp"
+#include "actors/core/marker.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -50,6 +51,15 @@ void store_core::peer_down(const address& who, uint64_t now) {
     leave(op, 0);
     ops_.erase(op);
   }
+  // What it has lent can be read as before: the memory is the node's. There is nobody to return it to.
+  for (auto at = loans_.begin(); at != loans_.end();) {
+    auto [key, lent] = *at++;
+    if (lent.shard != who)
+      continue;
+    loans_.erase(key);
+    if (auto job = jobs_.find(lent.job); job != jobs_.end() && std::exchange(job->second.borrowing, 0) > 0)
+      finish(lent.job);
+  }
   run_queue(now);
 }
 
@@ -86,6 +96,7 @@ void store_core::start(store_owner owner, const fetch& ask, uint64_t now) {
   added.plan = ask.plan;
   added.part_offset = ask.offset;
   added.part_bytes = ask.bytes;
+  added.lend = ask.bytes == 0 ? ask.lend : 0;
   added.deadline = now + (ask.deadline_ns == 0 ? settings_.transfer_ns : ask.deadline_ns);
   add(std::move(added), now);
 }
@@ -131,8 +142,11 @@ void store_core::run_queue(uint64_t now) {
 void store_core::next_segment(uint64_t number, uint64_t now) {
   auto& it = jobs_.at(number);
   while (!it.ending && it.segment < it.plan.size() && it.done < it.keys.size()) {
-    const auto& segment = it.plan[it.segment++];
+    const auto& segment = it.plan[it.segment];
     auto count = std::min<size_t>(segment.blocks, it.keys.size() - it.done);
+    if (count > 0 && it.done < it.lend && lends(segment.shard))
+      return ask_to_lend(number, segment.shard, std::min(static_cast<uint32_t>(count), it.lend - it.done));
+    ++it.segment;
     if (count == 0)
       continue;
     auto added = operation{};
@@ -150,12 +164,62 @@ void store_core::next_segment(uint64_t number, uint64_t now) {
   finish(number);
 }
 
+/// Whether the instance can read the pool of that shard in place.
+bool store_core::lends(const address& shard) const {
+  return settings_.lent && settings_.lent->shard == shard.index && shard.node == settings_.self.node && live(shard);
+}
+
+void store_core::ask_to_lend(uint64_t number, const address& shard, uint32_t count) {
+  auto& it = jobs_.at(number);
+  it.borrowing = count;
+  loans_[{it.owner, it.id}] = {number, shard};
+  output_.push_back({store_output::to_shard{shard, borrow{settings_.self, number, part(it.keys, it.done, count)}}});
+}
+
+void store_core::on_lent(const lent_blocks& news, uint64_t now) {
+  auto at = jobs_.find(news.id);
+  if (at == jobs_.end() || at->second.borrowing == 0 || !live(news.from))
+    return; // It was given up, and is being returned.
+  auto& it = at->second;
+  auto asked = std::exchange(it.borrowing, 0);
+  auto count = static_cast<uint32_t>(std::min<size_t>(news.slots.size(), asked));
+  if (count > 0) {
+    it.lent.resize(it.done, no_slot);
+    for (auto slot : part(news.slots, 0, count))
+      it.lent.push_back(settings_.lent->slot_first + slot);
+    it.done += count;
+    it.plan[it.segment].blocks -= count;
+  }
+  if (it.lent.empty())
+    loans_.erase({it.owner, it.id});
+  if (news.full)
+    it.lend = 0;
+  if (count == asked || news.full)
+    next_segment(news.id, now);
+  else
+    finish(news.id);
+  run_queue(now);
+}
+
+void store_core::return_loan(const loan& what) {
+  if (live(what.shard))
+    output_.push_back({store_output::to_shard{what.shard, return_blocks{settings_.self, what.job}}});
+}
+
+void store_core::give_back(store_owner owner, uint64_t id, uint64_t) {
+  auto at = loans_.find({owner, id});
+  if (at == loans_.end())
+    return; // The shard is gone.
+  return_loan(at->second);
+  loans_.erase(at);
+}
+
 void store_core::begin_publish(uint64_t number, uint64_t now) {
   auto& it = jobs_.at(number);
   it.deadline = never; // from here on each operation has its own
   auto by_shard = std::map<address, operation>{};
   for (size_t i = 0; i < it.keys.size(); ++i)
-    if (auto shard = home(it.keys[i], it.shard)) {
+    if (auto shard = home(it.keys[i], it.shard); shard && (it.slots[i] != no_slot || lends(*shard))) {
       auto& added = by_shard[*shard];
       added.keys.push_back(it.keys[i]);
       added.slots.push_back(it.slots[i]);
@@ -186,6 +250,8 @@ void store_core::owner_gone(store_owner owner, uint64_t now) {
     jobs_.at(number).orphaned = true;
     give_up(number, now);
   }
+  for (auto at = loans_.lower_bound({owner, 0}); at != loans_.end() && at->first.first == owner; ++at)
+    at->second.return_at = now + lent_after_ns();
   run_queue(now);
 }
 
@@ -198,6 +264,8 @@ void store_core::give_up(uint64_t number, uint64_t now) {
     std::erase(queue_, number);
     return finish(number);
   }
+  if (std::exchange(it.borrowing, 0) > 0 && it.lent.empty())
+    give_back(it.owner, it.id, now); // Otherwise the owner does, with what it has.
   for (auto op : std::set<uint64_t>{it.ops})
     switch (ops_.at(op).state) {
     case op_state::leasing:
@@ -221,8 +289,10 @@ void store_core::finish(uint64_t number) {
   auto& it = jobs_.at(number);
   assert(it.ops.empty());
   if (!it.orphaned) {
+    if (!it.lent.empty())
+      it.lent.resize(it.done, no_slot);
     if (it.reads)
-      output_.push_back({store_output::to_owner{it.owner, fetched{it.id, it.done, it.bytes}}});
+      output_.push_back({store_output::to_owner{it.owner, fetched{it.id, it.done, it.bytes, std::move(it.lent)}}});
     else
       output_.push_back({store_output::to_owner{it.owner, published{it.id, it.done}}});
   }
@@ -308,11 +378,18 @@ void store_core::on_allocated(const allocated& news, uint64_t now) {
     return;
   auto ours = std::vector<uint32_t>{};
   auto theirs = std::vector<uint32_t>{};
+  auto has_all = true;
   for (size_t i = 0; i < std::min(news.slots.size(), it->slots.size()); ++i)
     if (news.slots[i] != no_slot) {
+      has_all &= it->slots[i] != no_slot;
       ours.push_back(it->slots[i]);
       theirs.push_back(news.slots[i]);
     }
+  if (!has_all) { // What it had lent is not there any more; without that the rest is of no use.
+    marker("store: lent block evicted before its successors were stored");
+    ours.clear();
+    theirs.clear();
+  }
   it->slots = std::move(ours);
   it->blocks = static_cast<uint32_t>(theirs.size());
   if (it->blocks == 0) {
@@ -402,6 +479,11 @@ void store_core::on_released(const released& news, uint64_t now) {
 // -- time --
 
 void store_core::tick(uint64_t now) {
+  for (auto at = loans_.begin(); at != loans_.end();) {
+    auto key = (at++)->first;
+    if (now >= loans_.at(key).return_at)
+      give_back(key.first, key.second, now);
+  }
   auto late_jobs = std::vector<uint64_t>{};
   for (const auto& [number, it] : jobs_)
     if (now >= it.deadline)
@@ -469,6 +551,10 @@ bool store_core::check() const {
       if (auto at = ops_.find(op); at == ops_.end() || at->second.job != number)
         return false;
   }
+  for (const auto& [number, it] : jobs_)
+    if (auto lent = loans_.find({it.owner, it.id});
+        it.borrowing > 0 && (lent == loans_.end() || lent->second.job != number || !it.ops.empty() || it.ending))
+      return false;
   auto claimed = size_t{0};
   for (const auto& [op, it] : ops_) {
     claimed += it.job != 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "actors/cache/lent_pool.hpp"
 #include "actors/core/membership.hpp"
 #include "actors/core/store_messages.hpp"
 #include "actors/core/transfer_messages.hpp"
@@ -20,10 +21,11 @@ struct store_settings {
   uint64_t block_bytes = 0;            ///< block of slot s starts at s * block_bytes, here and at every shard
   std::optional<uint32_t> local_shard; ///< preferred to publish to, while it lives
   uint64_t retry_ns = 0;
-  uint64_t transfer_ns = 0;  ///< limit of each wait that brings no deadline of its own
-  uint32_t jobs_max = 64;    ///< fetches and publishes at work
-  uint32_t queue_max = 4096; ///< waiting beyond that; more are answered at once with nothing done
-  uint32_t ops_max = 1024;   ///< operations at shards, also those that only wait to be released
+  uint64_t transfer_ns = 0;           ///< limit of each wait that brings no deadline of its own
+  uint32_t jobs_max = 64;             ///< fetches and publishes at work
+  uint32_t queue_max = 4096;          ///< waiting beyond that; more are answered at once with nothing done
+  uint32_t ops_max = 1024;            ///< operations at shards, also those that only wait to be released
+  std::optional<lent_pool> lent = {}; ///< the local shard's, if the instance can read there
 };
 
 /// Who asked, as the shell numbers them.
@@ -33,7 +35,7 @@ using store_owner = uint64_t;
 struct store_output {
   struct to_shard {
     address to;
-    std::variant<lease, release, allocate, commit> message;
+    std::variant<lease, release, allocate, commit, borrow, return_blocks> message;
   };
   struct to_owner {
     store_owner owner = 0;
@@ -43,7 +45,8 @@ struct store_output {
 };
 
 /// What a store client decides. A fetch or publish is a job; it is made of operations at shards, each of which goes
-/// lease → read → release or allocate → write → commit. Pure; times in ns.
+/// lease → read → release or allocate → write → commit. Blocks that a fetch may have lent are borrowed from the local
+/// shard first, under the number of the job, and returned when the owner gives them back. Pure; times in ns.
 ///
 /// Every job is answered once: a fetch within its deadline and the time the transport needs to end a read; a publish
 /// within three times `transfer_ns` (waiting, allocating, committing) and the time the transport needs to end a write.
@@ -53,6 +56,9 @@ struct store_output {
 /// outcome that proves it over. After `timed_out` or `peer_lost`, or when a write left here and its arrival is not
 /// confirmed by `committed` in time, it is released with `fence`. A write is posted once per allocation and never
 /// stopped.
+///
+/// What an owner had lent when it ended is returned only after `lent_after_ns`: its device may still read, and so may
+/// its transfers, whose content somebody may use.
 class store_core {
 public:
   explicit store_core(store_settings settings);
@@ -63,10 +69,12 @@ public:
   void start(store_owner owner, const fetch& ask, uint64_t now);
   void start(store_owner owner, const publish& ask, uint64_t now);
   void cancel(store_owner owner, uint64_t id, uint64_t now);
+  void give_back(store_owner owner, uint64_t id, uint64_t now);
   /// The owner ended: its jobs are cancelled and answered to nobody.
   void owner_gone(store_owner owner, uint64_t now);
 
   void on_leased(const leased& news, uint64_t now);
+  void on_lent(const lent_blocks& news, uint64_t now);
   void on_released(const released& news, uint64_t now);
   void on_allocated(const allocated& news, uint64_t now);
   void on_committed(const committed& news, uint64_t now);
@@ -84,6 +92,16 @@ public:
   /// Operations that some shard may still know as open.
   size_t open_ops() const noexcept {
     return ops_.size();
+  }
+
+  /// Fetches of which something is lent.
+  size_t open_loans() const noexcept {
+    return loans_.size();
+  }
+
+  /// How long an owner's lent blocks are kept after its end: by then every transfer that it began is over.
+  uint64_t lent_after_ns() const noexcept {
+    return 4 * settings_.transfer_ns;
   }
 
   /// Compares jobs, operations and bounds. For tests and simulations.
@@ -126,6 +144,9 @@ private:
     std::optional<uint32_t> shard;    ///< of a publish: preferred to the local one
     uint64_t part_offset = 0;         ///< of a fetch, as in `fetch`
     uint64_t part_bytes = 0;
+    uint32_t lend = 0;          ///< of a fetch: so many of the first blocks may be lent
+    uint32_t borrowing = 0;     ///< blocks that the local shard was asked for
+    std::vector<uint32_t> lent; ///< as in `fetched`
     size_t segment = 0;
     uint32_t done = 0; ///< blocks fetched, or stored
     uint64_t bytes = 0;
@@ -133,10 +154,20 @@ private:
     std::set<uint64_t> ops; ///< that it waits for
   };
 
+  /// What an owner's fetch has borrowed from the local shard, or is about to.
+  struct loan {
+    uint64_t job = 0; ///< its number, also at the shard
+    address shard;
+    uint64_t return_at = UINT64_MAX; ///< once the owner ended
+  };
+
   void add(job added, uint64_t now);
   void run_queue(uint64_t now);
   void next_segment(uint64_t number, uint64_t now);
   void begin_publish(uint64_t number, uint64_t now);
+  bool lends(const address& shard) const;
+  void ask_to_lend(uint64_t number, const address& shard, uint32_t count);
+  void return_loan(const loan& what);
   std::optional<address> home(const block_key& key, std::optional<uint32_t> preferred) const;
   bool live(const address& shard) const;
   bool open_op(uint64_t job, operation added, uint64_t now);
@@ -159,6 +190,7 @@ private:
   std::deque<uint64_t> queue_; // jobs that did not begin; some may have ended meanwhile
   uint32_t at_work_ = 0;
   std::map<uint64_t, operation> ops_;
+  std::map<std::pair<store_owner, uint64_t>, loan> loans_; // by owner and fetch
   uint64_t jobs_made_ = 0;
   uint64_t ops_made_ = 0;
   std::vector<store_output> output_;

@@ -123,6 +123,11 @@ CAF_ADD_TYPE_ID(perigee, (perigee::stage_left_ack))
 
 CAF_ADD_TYPE_ID(perigee, (perigee::instance_loads))
 
+CAF_ADD_TYPE_ID(perigee, (perigee::borrow))
+CAF_ADD_TYPE_ID(perigee, (perigee::lent_blocks))
+CAF_ADD_TYPE_ID(perigee, (perigee::return_blocks))
+CAF_ADD_TYPE_ID(perigee, (perigee::give_back))
+
 CAF_END_TYPE_ID_BLOCK(perigee)
 
 namespace perigee {
@@ -209,13 +214,16 @@ using decode_actor = peer_listener::extend<
 using shard_actor = peer_listener::extend<
   caf::result<void>(conductor_hello), caf::result<void>(report_ack), caf::result<void>(lease),
   caf::result<void>(release), caf::result<void>(allocate), caf::result<void>(commit), caf::result<void>(index_ack),
-  caf::result<void>(arrived), caf::result<void>(node_fenced)>;
+  caf::result<void>(arrived), caf::result<void>(node_fenced),
+  // From store clients whose instance reads the pool in place.
+  caf::result<void>(borrow), caf::result<void>(return_blocks)>;
 
-/// Moves blocks between one instance's pool and the shards: lease, read, release; allocate, write, commit.
+/// Moves blocks between one instance's pool and the shards: lease, read, release; allocate, write, commit. Or borrows
+/// them from the shard beside it, until the instance gives them back.
 using store_client_actor = peer_listener::extend<
   caf::result<void>(fetch), caf::result<void>(publish), caf::result<void>(cancel_store), caf::result<void>(leased),
   caf::result<void>(released), caf::result<void>(allocated), caf::result<void>(committed),
-  caf::result<void>(moved)>;
+  caf::result<void>(moved), caf::result<void>(give_back), caf::result<void>(lent_blocks)>;
 
 /// One per node: credits, deadlines and fencing over the node's fabric.
 using transport_actor = peer_listener::extend<

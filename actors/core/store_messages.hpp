@@ -76,6 +76,32 @@ struct committed {
   uint64_t op = 0;
 };
 
+// Between a store client and a shard of the same node, whose pool its instance can read in place. Local, ordered, never
+// lost.
+
+/// Asks to read the longest prefix of `keys` that the shard holds where it lies, for as long as that takes. `id` is the
+/// client's own; what is borrowed under it is added up.
+struct borrow {
+  address from;
+  uint64_t id = 0;
+  std::vector<block_key> keys;
+};
+
+/// Answers `borrow`: `slots[i]` holds `keys[i]` and stays as it is until `return_blocks`. `full`: more is there, but no
+/// more may be lent now.
+struct lent_blocks {
+  address from;
+  uint64_t id = 0;
+  std::vector<uint32_t> slots;
+  bool full = false;
+};
+
+/// Nobody reads what was borrowed under `id` any more.
+struct return_blocks {
+  address from;
+  uint64_t id = 0;
+};
+
 /// A change of what a shard holds.
 struct index_event {
   block_key key;
@@ -111,8 +137,9 @@ struct prefix_segment {
 };
 
 /// Reads blocks into the slots of the instance's pool: `keys[i]` into `slots[i]`, from the shards that `plan` names in
-/// order. Ends early at the first block that cannot be had. Always answered, within the deadline. `bytes` not 0: only that
-/// part of each block, from `offset` on.
+/// order. Ends early at the first block that cannot be had. Always answered, within the deadline. `bytes` not 0: only
+/// that part of each block, from `offset` on. Of the first `lend` blocks those at a shard whose pool the instance can
+/// read in place may be lent instead.
 struct fetch {
   uint64_t id = 0;
   std::vector<block_key> keys;
@@ -121,16 +148,25 @@ struct fetch {
   uint64_t deadline_ns = 0;
   uint64_t offset = 0;
   uint64_t bytes = 0;
+  uint32_t lend = 0;
 };
 
-/// The first `blocks` blocks are in their slots. No read into any of the slots goes on.
+/// The first `blocks` blocks are in their slots, but for those that are lent: `lent[i]` is `no_slot`, or where block i
+/// is to be read. Empty where none is. No read into any of the slots goes on.
 struct fetched {
   uint64_t id = 0;
   uint32_t blocks = 0;
   uint64_t bytes = 0;
+  std::vector<uint32_t> lent = {};
+};
+
+/// What that fetch lent is not read any more: neither by the stream nor by a transfer. Once for each fetch that lent.
+struct give_back {
+  uint64_t id = 0; ///< of the fetch
 };
 
 /// Offers blocks of the instance's pool to a shard. The instance keeps the slots unchanged until `published`.
+/// `no_slot`: a block that was lent, so it is at the local shard already.
 struct publish {
   uint64_t id = 0;
   std::vector<block_key> keys;
@@ -196,6 +232,27 @@ bool inspect(Inspector& f, committed& x) {
 }
 
 template <class Inspector>
+bool inspect(Inspector& f, borrow& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("keys", x.keys));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, lent_blocks& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("slots", x.slots),
+                            f.field("full", x.full));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, return_blocks& x) {
+  return f.object(x).fields(f.field("from", x.from), f.field("id", x.id));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, give_back& x) {
+  return f.object(x).fields(f.field("id", x.id));
+}
+
+template <class Inspector>
 bool inspect(Inspector& f, index_event& x) {
   return f.object(x).fields(f.field("key", x.key), f.field("stored", x.stored));
 }
@@ -221,12 +278,13 @@ template <class Inspector>
 bool inspect(Inspector& f, fetch& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("keys", x.keys), f.field("slots", x.slots),
                             f.field("plan", x.plan), f.field("deadline_ns", x.deadline_ns),
-                            f.field("offset", x.offset), f.field("bytes", x.bytes));
+                            f.field("offset", x.offset), f.field("bytes", x.bytes), f.field("lend", x.lend));
 }
 
 template <class Inspector>
 bool inspect(Inspector& f, fetched& x) {
-  return f.object(x).fields(f.field("id", x.id), f.field("blocks", x.blocks), f.field("bytes", x.bytes));
+  return f.object(x).fields(f.field("id", x.id), f.field("blocks", x.blocks), f.field("bytes", x.bytes),
+                            f.field("lent", x.lent));
 }
 
 template <class Inspector>

@@ -22,7 +22,7 @@ void decode_state::flush() {
         if constexpr (std::is_same_v<type, fence_node>)
           self_->send(beside_.transport, content);
         else if constexpr (std::is_same_v<type, publish> || std::is_same_v<type, fetch>
-                           || std::is_same_v<type, cancel_store>)
+                           || std::is_same_v<type, cancel_store> || std::is_same_v<type, give_back>)
           self_->send(beside_.store, std::move(content));
         else
           self_->send(beside_.stream, std::move(content));

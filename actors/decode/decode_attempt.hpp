@@ -24,7 +24,9 @@ struct decode_attempt {
   stage at = stage::transfer;
   std::optional<own_prompt> prompt; ///< until `running`
   uint64_t deadline_ns = 0;
-  std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`
+  std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`; those that are lent are above the pool's
+  std::vector<uint32_t> lent;  ///< those, as long as the attempt lives
+  uint64_t lent_by = 0;        ///< the fetch to give back; 0: none
   uint32_t immediate = 0;      ///< of the inbound transfer
   uint32_t arrived = 0;
   std::optional<handed_over> announced;

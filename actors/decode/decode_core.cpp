@@ -18,6 +18,16 @@ decode_core::attempt* decode_core::find(const ticket& id) {
   return at == attempts_.end() ? nullptr : &at->second;
 }
 
+void decode_core::add_ref(uint32_t slot) {
+  if (!is_lent(slot))
+    pool_.add_ref(slot);
+}
+
+void decode_core::drop_ref(uint32_t slot) {
+  if (!is_lent(slot))
+    pool_.drop_ref(slot);
+}
+
 // -- ends -------------------------------------------------------------------------------------------------------------
 
 void decode_core::end_sequence(uint64_t order, finish_reason reason, bool keep) {
@@ -41,7 +51,7 @@ void decode_core::end_sequence(uint64_t order, finish_reason reason, bool keep) 
   }
   for (auto i = size_t{0}; i < at.blocks.size(); ++i)
     if (kept.empty() || i < prompt_blocks || i >= full)
-      pool_.drop_ref(at.blocks[i]);
+      drop_ref(at.blocks[i]);
   if (--owner.open == 0)
     end_attempt(at.id);
 }
@@ -51,6 +61,7 @@ void decode_core::end_attempt(const ticket& id) {
   reporter_.ended({id, at.tokens_max, at.job.placement});
   if (at.cancel_asked_by)
     out.to(*at.cancel_asked_by, cancelled{options_.self, id});
+  return_lent(at);
   over_.bury(id);
   attempts_.erase(id);
 }

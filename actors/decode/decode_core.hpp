@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/cache/block_pool.hpp"
+#include "actors/cache/lent_pool.hpp"
 #include "actors/core/handover_messages.hpp"
 #include "actors/core/inbound_transfers.hpp"
 #include "actors/core/outbox.hpp"
@@ -44,6 +45,7 @@ struct decode_options {
   uint32_t prompts_max = 1024; ///< that wait or are being computed
   uint32_t twin = 0;          ///< 1 + index of the prefill instance on the same device; 0: none
   bool spare = false;         ///< the device begins as that
+  std::optional<lent_pool> lent = {}; ///< the local shard's, if the stream can read there
 };
 
 /// Everything a decode instance decides and remembers, without actor, clock or I/O. Ends and time stand in
@@ -54,7 +56,7 @@ public:
   using messages = outbox<granted, refused, joined, quiesced_ack, cancelled, token_batch, report, job_ack, job_failed,
                           cancel>;
   using local_message =
-    std::variant<publish, fence_node, run_decode, run_copy, run_prefill, cancel_work, fetch, cancel_store>;
+    std::variant<publish, fence_node, run_decode, run_copy, run_prefill, cancel_work, fetch, cancel_store, give_back>;
 
   explicit decode_core(decode_options options);
 
@@ -90,6 +92,13 @@ public:
   size_t attempts() const {
     return attempts_.size();
   }
+  /// Calls `visit(shard's index, slot there)` for each block that an attempt reads in place.
+  template <class Visit>
+  void each_lent(Visit visit) const {
+    for (const auto& [id, at] : attempts_)
+      for (auto slot : at.lent)
+        visit(options_.lent->shard, slot - options_.lent->slot_first);
+  }
   bool device_lost(uint64_t now_ns) const;
 
 private:
@@ -97,12 +106,20 @@ private:
   using sequence = decode_sequence;
   using stage = decode_attempt::stage;
 
+  bool is_lent(uint32_t slot) const {
+    return slot >= options_.slots;
+  }
+  /// Lent ones stay until the attempt ends, whoever reads them.
+  void add_ref(uint32_t slot);
+  void drop_ref(uint32_t slot);
   attempt* find(const ticket& id);
   void try_join(uint64_t now_ns, const ticket& id);
   void fork(uint64_t now_ns, attempt& owner, const std::vector<token_id>& first_tokens, uint32_t reused);
   void admit_prompts(uint64_t now_ns);
   bool waits_for_sibling(const own_prompt& next) const;
   void start_fetch(attempt& next, uint64_t now_ns);
+  void take_lent(attempt& next, const std::vector<uint32_t>& lent);
+  void return_lent(const attempt& over);
   attempt* next_prompt(uint64_t now_ns);
   bool start_chunk(uint64_t now_ns);
   void chunk_done(uint64_t now_ns, const kernels::work_result& result);

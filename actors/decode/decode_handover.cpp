@@ -121,7 +121,7 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
     auto torn = false;
     if (i > 0) {
       for (auto block = size_t{0}; block < shared; ++block)
-        pool_.add_ref(slots[block]);
+        add_ref(slots[block]);
       fresh.blocks.resize(shared);
       if (slots.size() > shared) {
         if (auto own = pool_.take_one(slot_state::live)) {

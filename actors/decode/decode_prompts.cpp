@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 #include <utility>
 
 namespace perigee {
@@ -91,11 +92,31 @@ void decode_core::start_fetch(attempt& next, uint64_t now_ns) {
     prompt.fetch_remote += segment.shard.node == options_.self.node ? 0 : segment.blocks;
   auto left_ns = next.deadline_ns > now_ns ? next.deadline_ns - now_ns : 0;
   fetches_[prompt.number] = next.job.id;
-  local.push_back(fetch{prompt.number,
-                        {prompt.keys.begin(), prompt.keys.begin() + plan.blocks},
-                        {next.slots.begin(), next.slots.begin() + plan.blocks},
-                        std::move(plan.segments),
-                        std::min(left_ns, 2 * to_ns(options_.times.transfer))});
+  auto order = fetch{prompt.number,
+                     {prompt.keys.begin(), prompt.keys.begin() + plan.blocks},
+                     {next.slots.begin(), next.slots.begin() + plan.blocks},
+                     std::move(plan.segments),
+                     std::min(left_ns, 2 * to_ns(options_.times.transfer))};
+  if (options_.lent)
+    order.lend = lendable_blocks(options_.layout.block_tokens, static_cast<uint32_t>(next.job.tokens.size()));
+  local.push_back(std::move(order));
+}
+
+/// The prompt needs no slots of its own for these.
+void decode_core::take_lent(attempt& next, const std::vector<uint32_t>& lent) {
+  if (lent.empty())
+    return;
+  next.lent_by = next.prompt->number;
+  for (auto i = size_t{0}; i < lent.size(); ++i)
+    if (lent[i] != no_slot) {
+      pool_.drop_ref(std::exchange(next.slots[i], lent[i]));
+      next.lent.push_back(lent[i]);
+    }
+}
+
+void decode_core::return_lent(const attempt& over) {
+  if (over.lent_by != 0)
+    local.push_back(give_back{over.lent_by});
 }
 
 void decode_core::on(uint64_t now_ns, const fetched& answer) {
@@ -107,6 +128,7 @@ void decode_core::on(uint64_t now_ns, const fetched& answer) {
   auto& owner = attempts_.at(id);
   auto& prompt = *owner.prompt;
   prompt.fetching = false;
+  take_lent(owner, answer.lent);
   if (owner.at == stage::leaving) {
     free_if_quiet(id);
     return after(now_ns);
@@ -115,7 +137,8 @@ void decode_core::on(uint64_t now_ns, const fetched& answer) {
     reporter_.sample(
       transfer_sample{uint64_t{prompt.fetch_remote} * options_.layout.block_tokens, now_ns - prompt.fetch_since_ns});
   prompt.fetched = answer.blocks;
-  written_.insert(written_.end(), owner.slots.begin(), owner.slots.begin() + answer.blocks);
+  std::copy_if(owner.slots.begin(), owner.slots.begin() + answer.blocks, std::back_inserter(written_),
+               [&](uint32_t slot) { return !is_lent(slot); });
   prompt.reused = reused_tokens(answer.blocks, options_.layout.block_tokens,
                                 static_cast<uint32_t>(owner.job.tokens.size()));
   prompt.submitted = prompt.reused;
@@ -194,9 +217,14 @@ void decode_core::offer_prompt(own_prompt& prompt, const std::vector<uint32_t>& 
     return;
   auto number = ++numbers_;
   auto& kept = offered_[number];
-  kept.slots.assign(slots.begin() + first, slots.begin() + last);
-  for (auto slot : kept.slots)
-    pool_.add_ref(slot);
+  auto offered = std::vector<uint32_t>(slots.begin() + first, slots.begin() + last);
+  for (auto& slot : offered)
+    if (is_lent(slot)) {
+      slot = no_slot; // It is at the shard.
+    } else {
+      pool_.add_ref(slot);
+      kept.slots.push_back(slot);
+    }
   if (std::exchange(prompt.will_store, false)) {
     kept.number = prompt.number;
     kept.keys = prompt.keys;
@@ -204,7 +232,7 @@ void decode_core::offer_prompt(own_prompt& prompt, const std::vector<uint32_t>& 
   auto to = std::optional<uint32_t>{};
   if (!local_shard_ && !prompt.prefix.empty())
     to = prompt.prefix.back().shard.index;
-  local.push_back(publish{number, {prompt.keys.begin() + first, prompt.keys.end()}, kept.slots, to});
+  local.push_back(publish{number, {prompt.keys.begin() + first, prompt.keys.end()}, std::move(offered), to});
 }
 
 void decode_core::stores_no_more(own_prompt& prompt) {
@@ -244,7 +272,8 @@ void decode_core::free_if_quiet(const ticket& id) {
   if (at.prompt->fetching || (chunk_ && chunk_->id == id))
     return;
   for (auto slot : at.slots)
-    pool_.drop_ref(slot);
+    drop_ref(slot);
+  return_lent(at);
   over_.bury(id);
   attempts_.erase(id);
 }

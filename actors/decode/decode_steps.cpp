@@ -34,7 +34,7 @@ bool decode_core::ensure_block(uint64_t order) {
       end_sequence(order, finish_reason::preempted, true);
       return false;
     }
-    if (at.blocks.size() == pool_.capacity()) {
+    if (at.blocks.size() - at.owner->lent.size() == pool_.capacity()) {
       marker("decode: pool too small");
       end_sequence(order, finish_reason::length, false);
     }

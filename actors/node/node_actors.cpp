@@ -83,7 +83,9 @@ private:
     auto options = shard_options{};
     options.self_address = named(role::shard, shard.index);
     options.times = spec_.times;
-    options.region = next_region().remote;
+    auto region = next_region();
+    shard_regions_.push_back(region.local);
+    options.region = region.remote;
     options.slots = static_cast<uint32_t>(shard.memory.size() / spec_.layout.block_bytes());
     options.transport = node_.transport;
     options.limits.rule = spec_.evicts;
@@ -100,7 +102,18 @@ private:
     return spec_.shards.empty() ? std::nullopt : std::optional{spec_.shards.front().index};
   }
 
-  store_client_actor start_store_client(uint32_t number, uint32_t index, transport::region_id pool) {
+  /// Where the instance can read the blocks of its local shard in place, if it can.
+  std::optional<lent_pool> lend(const node_spec::instance& instance) {
+    auto shard = local_shard(instance.index);
+    for (auto i = size_t{0}; i < spec_.shards.size(); ++i)
+      if (shard == spec_.shards[i].index)
+        if (auto first = instance.work->stream->lend(spec_.shards[i].memory))
+          return lent_pool{*shard, *first, shard_regions_[i]};
+    return std::nullopt;
+  }
+
+  store_client_actor start_store_client(uint32_t number, uint32_t index, transport::region_id pool,
+                                        const std::optional<lent_pool>& lent) {
     auto options = store_client_options{};
     options.self_address = named(role::store_client, number);
     options.times = spec_.times;
@@ -108,6 +121,7 @@ private:
     options.block_bytes = spec_.layout.block_bytes();
     options.local_shard = local_shard(index);
     options.transport = node_.transport;
+    options.lent = lent;
     auto client = system_.spawn<store_client_impl>(options);
     add(options.self_address, client);
     return client;
@@ -136,7 +150,8 @@ private:
     options.twin = instance.twin;
     options.spare = instance.spare;
     // Store clients of prefill instances have even numbers, those of decode instances odd ones.
-    auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local),
+    options.lent = lend(instance);
+    auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local, options.lent),
                                      node_.transport, start_stream(instance)};
     node_.prefills.push_back(system_.spawn<prefill>(options, beside));
     add(options.self, node_.prefills.back());
@@ -159,8 +174,10 @@ private:
     options.prompts_max = spec_.prefill_queue_max;
     options.twin = instance.twin;
     options.spare = instance.spare;
-    auto beside = decode_neighbours{start_store_client(instance.index * 2 + 1, instance.index, region.local),
-                                    node_.transport, start_stream(instance)};
+    options.lent = lend(instance);
+    auto beside =
+      decode_neighbours{start_store_client(instance.index * 2 + 1, instance.index, region.local, options.lent),
+                        node_.transport, start_stream(instance)};
     node_.decodes.push_back(system_.spawn<decode>(options, beside));
     add(options.self, node_.decodes.back());
   }
@@ -200,6 +217,7 @@ private:
   node_spec spec_;
   node_actors node_;
   std::vector<registered> regions_; // shards, prefills, decodes
+  std::vector<transport::region_id> shard_regions_;
   size_t next_region_ = 0;
 };
 

@@ -34,7 +34,8 @@ struct prefill_attempt {
   uint64_t arrived_ns = 0;
   uint64_t deadline_ns = 0;
   shared_list<block_key> keys;
-  std::vector<uint32_t> slots;
+  std::vector<uint32_t> slots; ///< of the pool; lent ones are higher
+  bool borrowed = false;       ///< some are lent, and to be given back
   uint32_t reused = 0;    ///< tokens not computed
   uint32_t fetched = 0;   ///< blocks that came from shards
   uint32_t submitted = 0; ///< tokens whose KV is in the pool or being computed

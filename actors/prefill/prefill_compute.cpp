@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 #include <utility>
 
 namespace perigee {
@@ -46,6 +47,8 @@ void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::span<const
     const auto& layers = next.part->layers;
     order.offset = layers.first * options_.layout.layer_bytes;
     order.bytes = (layers.end - layers.first) * options_.layout.layer_bytes;
+  } else if (options_.lent && !next.part) {
+    order.lend = lendable_blocks(options_.layout.block_tokens, static_cast<uint32_t>(next.job.tokens.size()));
   }
   local.push_back(std::move(order));
 }
@@ -55,6 +58,7 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
   if (!next || !next->fetching)
     return;
   next->fetching = false;
+  next->borrowed = !answer.lent.empty();
   if (next->at == stage::closing) {
     finish_if_quiet(now_ns, ticket{next->job.id});
     return advance(now_ns);
@@ -64,13 +68,22 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
       transfer_sample{uint64_t{next->fetch_remote} * options_.layout.block_tokens, now_ns - next->fetch_since_ns});
   auto tokens = static_cast<uint32_t>(next->job.tokens.size());
   next->fetched = answer.blocks;
-  written_.insert(written_.end(), next->slots.begin(), next->slots.begin() + answer.blocks);
+  take_lent(*next, answer.lent);
+  std::copy_if(next->slots.begin(), next->slots.begin() + answer.blocks, std::back_inserter(written_),
+               [&](uint32_t slot) { return !is_lent(slot); });
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
   next->submitted = next->reused;
   if (next->reused == tokens - 1 && tokens > 1)
     marker("prefill: whole prompt cached");
   prefix_here(*next, now_ns);
   advance(now_ns);
+}
+
+/// The attempt needs no slots of its own for these.
+void prefill_core::take_lent(attempt& next, const std::vector<uint32_t>& lent) {
+  for (auto i = size_t{0}; i < lent.size(); ++i)
+    if (lent[i] != no_slot)
+      pool_.drop_ref(std::exchange(next.slots[i], lent[i]));
 }
 
 void prefill_core::prefix_here(attempt& next, uint64_t now_ns) {
@@ -236,9 +249,10 @@ void prefill_core::offer(attempt& next) {
   if (first >= last)
     return stores_no_more(next);
   next.publishing = true;
-  local.push_back(publish{next.publish_id(),
-                          {next.keys.begin() + first, next.keys.end()},
-                          {next.slots.begin() + first, next.slots.begin() + last}});
+  auto offered = std::vector<uint32_t>(next.slots.begin() + first, next.slots.begin() + last);
+  for (auto& slot : offered)
+    slot = is_lent(slot) ? no_slot : slot;
+  local.push_back(publish{next.publish_id(), {next.keys.begin() + first, next.keys.end()}, std::move(offered)});
 }
 
 void prefill_core::on(uint64_t now_ns, const published& answer) {

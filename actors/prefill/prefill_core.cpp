@@ -184,7 +184,10 @@ void prefill_core::finish_if_quiet(uint64_t now_ns, const ticket& id) {
     close_inbound(ended);
   }
   for (auto slot : ended.slots)
-    pool_.drop_ref(slot);
+    if (!is_lent(slot))
+      pool_.drop_ref(slot);
+  if (ended.borrowed)
+    local.push_back(give_back{ended.fetch_id()});
   if (ended.decode_knows && ended.decode_side != grant::joined)
     out.to(ended.job.decode, farewells_.part(id, ended.job.decode, ended.clean, now_ns));
   if (ended.tell_session) {

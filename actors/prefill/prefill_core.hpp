@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/cache/block_pool.hpp"
+#include "actors/cache/lent_pool.hpp"
 #include "actors/core/handover_messages.hpp"
 #include "actors/core/inbound_transfers.hpp"
 #include "actors/core/outbox.hpp"
@@ -44,6 +45,7 @@ struct prefill_options {
   bool keep_generated = true; ///< offer full blocks to the shards
   uint32_t twin = 0;          ///< 1 + index of the decode instance on the same device; 0: none
   bool spare = false;         ///< the device begins as that
+  std::optional<lent_pool> lent = {}; ///< the local shard's, if the stream can read there
 };
 
 /// Everything a prefill instance decides and remembers, without actor, clock or I/O. Jobs, ends and time stand in
@@ -55,7 +57,8 @@ public:
     outbox<job_ack, job_failed, reserve, redirect, handed_over, quiesced, cancelled, token_batch, report, stage_job,
            stage_ready, stage_go, stage_progress, stage_release, stage_left, stage_left_ack, cancel>;
   using local_message =
-    std::variant<fetch, publish, cancel_store, move_blocks, cancel_move, fence_node, run_prefill, cancel_work>;
+    std::variant<fetch, give_back, publish, cancel_store, move_blocks, cancel_move, fence_node, run_prefill,
+                 cancel_work>;
 
   explicit prefill_core(prefill_options options);
 
@@ -102,6 +105,14 @@ public:
   size_t attempts() const {
     return attempts_.size();
   }
+  /// Calls `visit(shard's index, slot there)` for each block that an attempt reads in place.
+  template <class Visit>
+  void each_lent(Visit visit) const {
+    for (const auto& [id, at] : attempts_)
+      for (auto slot : at.slots)
+        if (is_lent(slot))
+          visit(options_.lent->shard, slot - options_.lent->slot_first);
+  }
   /// The device did not answer within its deadline: the instance must end.
   bool device_lost(uint64_t now_ns) const;
 
@@ -110,6 +121,9 @@ private:
   using stage = attempt::stage;
   using grant = attempt::grant;
 
+  bool is_lent(uint32_t slot) const {
+    return slot >= options_.slots;
+  }
   attempt* find(const ticket& id);
   attempt* find_number(uint64_t number);
   attempt* find_head(const ticket& id);
@@ -128,6 +142,7 @@ private:
   void stores_no_more(attempt& at);
   void start_fetch(attempt& next, uint64_t now_ns);
   void prefix_here(attempt& next, uint64_t now_ns);
+  void take_lent(attempt& next, const std::vector<uint32_t>& lent);
   void fetch_planned(attempt& next, fetch_plan plan, std::span<const block_key> keys, uint64_t now_ns);
   void start_compute(uint64_t now_ns);
   attempt* next_to_compute(uint64_t now_ns);
@@ -135,6 +150,7 @@ private:
   void ask_decode(attempt& next, uint64_t now_ns);
   void ask_redirect(attempt& next, uint64_t now_ns);
   void push_writes(attempt& next);
+  void push_write(attempt& next, const attempt::write& what, bool lent);
   void computed(uint64_t now_ns, attempt& next, const kernels::work_result& result);
   void announce(attempt& next, uint64_t now_ns);
   uint32_t first_offered(const attempt& next) const;

@@ -88,26 +88,36 @@ void prefill_core::on(uint64_t now_ns, const redirected& answer) {
 void prefill_core::push_writes(attempt& next) {
   if (next.decode_side != grant::granted || next.finished_here)
     return;
-  const auto& layout = options_.layout;
   for (const auto& write : std::exchange(next.pending, {})) {
-    auto move = move_blocks{};
-    move.id = ++numbers_;
-    move.peer = next.where.from;
-    move.local = options_.region;
-    move.remote = next.where.region;
-    move.immediate = next.where.immediate;
-    move.deadline_ns = to_ns(options_.times.transfer);
-    auto layer = write.layers.first;
-    auto bytes = (write.layers.end_of(layout.layers) - layer) * layout.layer_bytes;
-    for (auto block = write.block_first; block < write.block_last; ++block)
-      move.pieces.push_back({layout.offset(next.slots[block], layer), layout.offset(next.where.slots[block], layer),
-                             bytes});
-    next.bytes += bytes * move.pieces.size();
-    ++next.pieces;
-    next.moves.insert(move.id);
-    by_move_[move.id] = next.job.id;
-    local.push_back(std::move(move));
+    if (next.borrowed)
+      push_write(next, write, true);
+    push_write(next, write, false);
   }
+}
+
+/// Those of the blocks that are lent, or those that are not: a transfer has one source.
+void prefill_core::push_write(attempt& next, const attempt::write& what, bool lent) {
+  const auto& layout = options_.layout;
+  auto move = move_blocks{};
+  auto layer = what.layers.first;
+  auto bytes = (what.layers.end_of(layout.layers) - layer) * layout.layer_bytes;
+  for (auto block = what.block_first; block < what.block_last; ++block)
+    if (auto slot = next.slots[block]; is_lent(slot) == lent)
+      move.pieces.push_back({layout.offset(lent ? slot - options_.lent->slot_first : slot, layer),
+                             layout.offset(next.where.slots[block], layer), bytes});
+  if (move.pieces.empty())
+    return;
+  move.id = ++numbers_;
+  move.peer = next.where.from;
+  move.local = lent ? options_.lent->region : options_.region;
+  move.remote = next.where.region;
+  move.immediate = next.where.immediate;
+  move.deadline_ns = to_ns(options_.times.transfer);
+  next.bytes += bytes * move.pieces.size();
+  ++next.pieces;
+  next.moves.insert(move.id);
+  by_move_[move.id] = next.job.id;
+  local.push_back(std::move(move));
 }
 
 void prefill_core::on(uint64_t now_ns, const moved& answer) {

@@ -40,6 +40,11 @@ constexpr uint32_t reused_tokens(uint32_t blocks, uint32_t block_tokens, uint32_
   return std::min(blocks * block_tokens, prompt_tokens - 1);
 }
 
+/// So many of a prompt's blocks may be lent: those in which no token is computed.
+constexpr uint32_t lendable_blocks(uint32_t block_tokens, uint32_t prompt_tokens) noexcept {
+  return (prompt_tokens - 1) / block_tokens;
+}
+
 /// First block to offer to the shards after `fetched` blocks came from the places in `placed`. What came from the local
 /// shard is there already; a copy of a remote block becomes a new replica.
 inline uint32_t first_to_offer(const std::vector<prefix_segment>& placed, uint32_t fetched,

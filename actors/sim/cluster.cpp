@@ -10,6 +10,7 @@
 
 #include <caf/send.hpp>
 
+#include <algorithm>
 #include <cassert>
 
 namespace perigee::sim {
@@ -202,6 +203,14 @@ void cluster::kill(uint32_t number) {
     if (other != number && nodes_[other].alive)
       home_.at(random_.between(options_.detect_ns_min, options_.detect_ns_max),
                [this, other, number, incarnation = node.incarnation] { forget(other, number, incarnation); });
+}
+
+void cluster::end(role kind, uint32_t index) {
+  const auto& actors = nodes_.at(node_of(kind, index)).actors.addressed;
+  auto found = std::find_if(actors.begin(), actors.end(),
+                            [&](const peer_up& item) { return item.who.kind == kind && item.who.index == index; });
+  if (found != actors.end())
+    home_.kill(found->handle); // `ended` does the rest.
 }
 
 void cluster::meet_later(uint32_t listener, uint32_t other) {

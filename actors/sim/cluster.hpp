@@ -66,6 +66,8 @@ public:
 
   /// Ends a node at once. The others hear of it after the detection delay, each at its own time.
   void kill(uint32_t node);
+  /// Ends one actor of a living node, whose others go on and keep its memory.
+  void end(role kind, uint32_t index);
   /// Starts a dead node again, empty, with a higher incarnation.
   void start(uint32_t node);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/sim/quiet_checks.hpp"
 
+#include <map>
+
 namespace perigee::sim {
 
 namespace {
@@ -41,6 +43,18 @@ void check_shard(const std::string& name, const shard_core& core, const problem_
       problem("I5: slot " + std::to_string(slot) + " of " + name + " is still pinned");
 }
 
+/// Adds how many attempts read which slots of which shard in place.
+template <class Core>
+void count_lent(const std::vector<const Core*>& cores, const std::vector<const shard_core*>& shards,
+                std::vector<std::map<uint32_t, uint32_t>>& readers) {
+  for (const auto* core : cores)
+    if (core != nullptr)
+      core->each_lent([&](uint32_t shard, uint32_t slot) {
+        if (shard < shards.size() && shards[shard] != nullptr)
+          ++readers[shard][slot];
+      });
+}
+
 } // namespace
 
 void check_accounts(const cluster_cores& cores, const problem_sink& problem) {
@@ -53,6 +67,16 @@ void check_accounts(const cluster_cores& cores, const problem_sink& problem) {
     if (!core.check())
       problem("I1, I5: the accounts of " + name + " do not add up");
   });
+  auto readers = std::vector<std::map<uint32_t, uint32_t>>(cores.shards.size());
+  count_lent(cores.prefills, cores.shards, readers);
+  count_lent(cores.decodes, cores.shards, readers);
+  for (size_t shard = 0; shard < readers.size(); ++shard)
+    for (auto [slot, count] : readers[shard]) {
+      const auto& pool = cores.shards[shard]->index().pool();
+      if (pool.state(slot) != slot_state::live || pool.refs(slot) < count + 1)
+        problem("I1: " + std::to_string(count) + " attempts read slot " + std::to_string(slot) + " of "
+                + place_name(role::shard, shard) + ", which has " + std::to_string(pool.refs(slot)) + " references");
+    }
 }
 
 void check_index(const cluster_cores& cores, const problem_sink& problem) {

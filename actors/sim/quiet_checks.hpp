@@ -25,7 +25,7 @@ struct cluster_cores {
 /// Gets a sentence for each thing that is wrong.
 using problem_sink = std::function<void(std::string)>;
 
-/// I1, at any time: the slots of each pool add up.
+/// I1, at any time: the slots of each pool add up, and what instances read at shards is pinned there.
 void check_accounts(const cluster_cores& cores, const problem_sink& problem);
 
 /// I7, once nothing happens any more: the prefix index is the shards' truth.

@@ -22,7 +22,7 @@ uint64_t sim_stream::item::id() const {
 
 sim_stream::sim_stream(world& home, stream_options options, kernels::stream_events& events)
   : home_(home), options_(std::move(options)), layout_(options_.model.layout()), events_(events),
-    pool_(options_.slots * layout_.block_bytes()) {}
+    pool_(options_.slots * layout_.block_bytes()), table_(pool_, layout_.block_bytes()) {}
 
 sim_stream::~sim_stream() {
   *alive_ = false;
@@ -102,7 +102,7 @@ void sim_stream::begin() {
       result.tokens = compute(*step);
     else
       for (auto [from, to] : std::get<kernels::copy_work>(done.work).slots)
-        std::memcpy(pool_.data() + layout_.offset(to), pool_.data() + layout_.offset(from), layout_.block_bytes());
+        std::memcpy(table_.at(to), table_.at(from), layout_.block_bytes());
     finish(std::move(result));
   });
 }
@@ -154,8 +154,9 @@ status sim_stream::check(const item& next) const {
     return {errc::cancelled, "cancelled before it started"};
   if (health_ == health::failed)
     return {errc::io_error, "the simulated device failed"};
-  auto limits = kernels::cpu::work_limits{options_.slots, layout_.block_tokens,
-                                          static_cast<uint32_t>(options_.model.vocabulary), options_.model.context};
+  auto limits =
+    kernels::cpu::work_limits{options_.slots, layout_.block_tokens, static_cast<uint32_t>(options_.model.vocabulary),
+                              options_.model.context, table_.slots() - options_.slots};
   if (const auto* work = std::get_if<kernels::prefill_work>(&next.work)) {
     auto found = kernels::cpu::check(*work, limits);
     return found.ok() ? kernels::check_layers(*work, layout_, activation_bytes_block()) : found;
@@ -181,16 +182,16 @@ uint64_t sim_stream::cost(const item& next) const {
 
 uint64_t sim_stream::read(uint32_t slot, uint32_t position, uint32_t layer) {
   uint64_t tag = 0;
-  auto at = layout_.offset(slot, layer) + position % layout_.block_tokens * sizeof(tag);
-  std::memcpy(&tag, pool_.data() + at, sizeof(tag));
+  auto at = layout_.offset(0, layer) + position % layout_.block_tokens * sizeof(tag);
+  std::memcpy(&tag, table_.at(slot) + at, sizeof(tag));
   if (options_.known != nullptr && !options_.known->contains(tag))
     ++mismatches_;
   return tag;
 }
 
 void sim_stream::write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag) {
-  auto at = layout_.offset(slot, layer) + position % layout_.block_tokens * sizeof(tag);
-  std::memcpy(pool_.data() + at, &tag, sizeof(tag));
+  auto at = layout_.offset(0, layer) + position % layout_.block_tokens * sizeof(tag);
+  std::memcpy(table_.at(slot) + at, &tag, sizeof(tag));
 }
 
 uint64_t sim_stream::sum_before(std::span<const uint32_t> blocks, uint32_t position, uint32_t layer) {
@@ -202,7 +203,7 @@ uint64_t sim_stream::sum_before(std::span<const uint32_t> blocks, uint32_t posit
 
 std::byte* sim_stream::activation_place(const kernels::prefill_work& work, uint32_t position) {
   auto at = *kernels::activations_at(layout_, work.layers, activation_bytes_block());
-  return pool_.data() + layout_.offset(work.blocks[position / layout_.block_tokens], at)
+  return table_.at(work.blocks[position / layout_.block_tokens]) + layout_.offset(0, at)
          + position % layout_.block_tokens * toy_model::activation_bytes;
 }
 

@@ -4,6 +4,7 @@
 #include "actors/sim/device_costs.hpp"
 #include "actors/sim/toy_model.hpp"
 #include "actors/sim/world.hpp"
+#include "kernels/block_table.hpp"
 
 #include <deque>
 #include <memory>
@@ -32,6 +33,9 @@ public:
   uint32_t slots() const override;
   uint64_t activation_bytes_block() const override {
     return toy_model::activation_bytes * layout_.block_tokens;
+  }
+  std::optional<uint32_t> lend(std::span<const std::byte> memory) override {
+    return table_.lend(memory);
   }
   void submit(kernels::prefill_work work) override;
   void submit(kernels::decode_work work) override;
@@ -92,6 +96,7 @@ private:
   const kernels::kv_layout layout_;
   kernels::stream_events& events_;
   std::vector<std::byte> pool_;
+  kernels::block_table table_;
   std::deque<item> queue_; ///< the first one runs if `running_`
   uint32_t accepted_ = 0;
   bool running_ = false;

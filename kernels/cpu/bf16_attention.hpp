@@ -77,9 +77,7 @@ private:
       auto position = at + group;
       auto count = position >= end ? 0 : end - position < 16 ? end - position : 16;
       auto mask = static_cast<__mmask16>((1u << count) - 1);
-      auto* block = task_.base;
-      if (count > 0)
-        block = task_.base + task_.slots[position / task_.block_tokens] * task_.block_bytes;
+      const auto* block = task_.blocks[count > 0 ? position / task_.block_tokens : 0];
       auto offset = position % task_.block_tokens;
       auto* k = reinterpret_cast<const uint16_t*>(block + task_.k_offset + head_bytes) + offset;
       for (auto d = 0u; d < half_; ++d, k += size_t{2} * task_.block_tokens) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/cpu_stream.hpp"
 
+#include "kernels/block_table.hpp"
 #include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/transformer.hpp"
 #include "kernels/cpu/work_check.hpp"
@@ -45,9 +46,9 @@ public:
       layout_(weights->layout(options.block_tokens)), limits_{slots_, options.block_tokens, weights->config().vocab,
                                                               weights->config().context},
       cores_(options.cores), processors_(processors_of(options)), pool_(slots_ * layout_.block_bytes()),
+      table_(pool(), layout_.block_bytes()),
       transformer_(std::move(weights), options.block_tokens,
-                   {options.threads, options.reference_kernels, options.batch_invariant, cores_.get(), processors_},
-                   pool()),
+                   {options.threads, options.reference_kernels, options.batch_invariant, cores_.get(), processors_}),
       samplers_(transformer_.threads()), events_(events),
       queue_(events, [this](const work_queue::work& next, work_result& result) {
         auto turn = cpu::core_share::turn{cores_.get()};
@@ -68,6 +69,11 @@ public:
   }
   uint64_t activation_bytes_block() const override {
     return transformer_.activation_bytes_block();
+  }
+  std::optional<uint32_t> lend(std::span<const std::byte> memory) override {
+    auto first = table_.lend(memory);
+    limits_.lent = table_.slots() - slots_;
+    return first;
   }
 
   void submit(prefill_work work) override {
@@ -90,9 +96,11 @@ private:
       return;
     if (result.outcome = check_layers(work, layout_, activation_bytes_block()); !result.outcome.ok())
       return;
+    blocks_.clear();
+    append_addresses(table_, covering(work.blocks, work.start + static_cast<uint32_t>(work.tokens.size())), blocks_);
     rows_.clear();
     for (auto i = uint32_t{0}; i < work.tokens.size(); ++i)
-      rows_.push_back({work.tokens[i], work.start + i, work.blocks.data()});
+      rows_.push_back({work.tokens[i], work.start + i, blocks_.data()});
     wanted_.clear();
     if (!work.samples.empty())
       wanted_.push_back(static_cast<uint32_t>(rows_.size()) - 1);
@@ -114,9 +122,16 @@ private:
   void run(const decode_work& work, work_result& result) {
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
-    rows_.clear();
+    auto count = size_t{0};
     for (const auto& row : work.rows)
-      rows_.push_back({row.token, row.position, row.blocks.data()});
+      count += covering(row.blocks, row.position + 1).size();
+    blocks_.clear();
+    blocks_.reserve(count); // None may move any more.
+    rows_.clear();
+    for (const auto& row : work.rows) {
+      rows_.push_back({row.token, row.position, blocks_.data() + blocks_.size()});
+      append_addresses(table_, covering(row.blocks, row.position + 1), blocks_);
+    }
     wanted_.resize(rows_.size());
     std::iota(wanted_.begin(), wanted_.end(), 0u);
     if (!transformer_.forward(rows_, wanted_, [&](uint32_t) { return !queue_.stopping(); })) {
@@ -132,7 +147,11 @@ private:
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
     for (auto [from, to] : work.slots)
-      std::memcpy(pool_.data() + layout_.offset(to), pool_.data() + layout_.offset(from), layout_.block_bytes());
+      std::memcpy(table_.at(to), table_.at(from), layout_.block_bytes());
+  }
+
+  std::span<const uint32_t> covering(std::span<const uint32_t> slots, uint32_t tokens) const {
+    return slots.first(layout_.blocks_for(tokens));
   }
 
   /// One token for each of `count` requests: `request(i)` samples the logits of `row(i)`.
@@ -148,13 +167,15 @@ private:
 
   const uint32_t slots_;
   const kv_layout layout_;
-  const cpu::work_limits limits_;
+  cpu::work_limits limits_;
   const std::shared_ptr<cpu::core_share> cores_;
   const std::vector<uint32_t> processors_;
   cpu::aligned_buffer<std::byte> pool_;
+  block_table table_;
   cpu::transformer transformer_;
   std::vector<sampler> samplers_; ///< one for each thread
   stream_events& events_;
+  std::vector<std::byte*> blocks_; // of the rows
   std::vector<cpu::row> rows_;
   std::vector<uint32_t> wanted_;
   work_queue queue_; // last: its thread uses the rest

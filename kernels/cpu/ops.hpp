@@ -47,13 +47,11 @@ struct attention_task {
   uint32_t units = 0;
   uint32_t head_dim = 0;
   uint32_t block_tokens = 0;
-  const std::byte* base = nullptr; ///< of the layer in slot 0
-  uint64_t block_bytes = 0;        ///< from slot to slot
-  uint64_t k_offset = 0;           ///< of the first head's K [head_dim, block_tokens] from the layer
-  uint64_t v_offset = 0;           ///< of the first head's V [block_tokens, head_dim] from the layer
-  const uint32_t* slots = nullptr; ///< slot of each block of the sequence
-  float* scratch = nullptr;        ///< `attention_scratch_floats()` floats, aligned to 64 bytes
-  uint32_t heads = 1;              ///< KV heads; `units` is a multiple of it
+  std::byte* const* blocks = nullptr; ///< of the sequence
+  uint64_t k_offset = 0;              ///< of the first head's K [head_dim, block_tokens] from the block's begin
+  uint64_t v_offset = 0;              ///< of the first head's V [block_tokens, head_dim] from there
+  float* scratch = nullptr;           ///< `attention_scratch_floats()` floats, aligned to 64 bytes
+  uint32_t heads = 1;                 ///< KV heads; `units` is a multiple of it
 
   uint32_t head_units() const noexcept {
     return units / heads;

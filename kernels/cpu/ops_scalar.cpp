@@ -157,7 +157,7 @@ void attend(const attention_task& task, uint32_t unit) noexcept {
   auto top = -std::numeric_limits<float>::infinity();
   auto total = 0.0f;
   for (auto at = tile_begin(task.starts[unit], task.block_tokens); at < length;) {
-    auto block = task.base + task.slots[at / task.block_tokens] * task.block_bytes;
+    const auto* block = task.blocks[at / task.block_tokens];
     auto offset = at % task.block_tokens;
     auto count = std::min({attention_tile, task.block_tokens - offset, length - at});
     auto first = std::max(at, task.starts[unit]) - at;

@@ -146,8 +146,8 @@ struct tile {
 };
 
 inline tile tile_at(const attention_task& task, uint32_t head, uint32_t at, uint32_t element_bytes) noexcept {
-  auto* block = task.base + task.slots[at / task.block_tokens] * task.block_bytes
-                + size_t{head} * task.head_dim * task.block_tokens * element_bytes;
+  const auto* block =
+    task.blocks[at / task.block_tokens] + size_t{head} * task.head_dim * task.block_tokens * element_bytes;
   auto offset = at % task.block_tokens;
   auto left = task.block_tokens - offset;
   return {at, left < attention_tile ? left : attention_tile, block + task.k_offset + offset * element_bytes,

@@ -35,9 +35,9 @@ uint32_t qkv_width(const model_config& config) {
 } // namespace
 
 transformer::transformer(std::shared_ptr<const model> weights, uint32_t block_tokens,
-                         const transformer_options& options, std::span<std::byte> pool)
+                         const transformer_options& options)
   : model_(std::move(weights)), config_(model_->config()), packed_(model_->packed()),
-    layout_(model_->layout(block_tokens)), kv_(pool),
+    layout_(model_->layout(block_tokens)),
     frequencies_(inverse_frequencies(config_.rope, config_.head_dim, config_.context)), pool_(options.threads, options.cores, options.processors),
     ops_(ops_for(options.reference_kernels ? instruction_set::scalar : best_instruction_set())),
     linear_(ops_, pool_, options.batch_invariant), fixed_order_(options.batch_invariant),
@@ -132,14 +132,14 @@ void transformer::embed(std::span<const row> rows) {
   });
 }
 
-/// Calls copy(residual stream, where it lies in the pool between two parts of the model, bytes) for every row.
+/// Calls copy(residual stream, where it lies in its block between two parts of the model, bytes) for every row.
 template <class Copy>
 void transformer::each_activation(std::span<const row> rows, layer_span layers, Copy&& copy) {
   auto at = *activations_at(layout_, layers, activation_bytes_block());
   auto bytes = config_.hidden * sizeof(float);
   each_row(static_cast<uint32_t>(rows.size()), config_.hidden, [&](uint32_t i, float*) {
     auto position = rows[i].position;
-    auto* outside = kv_.data() + layout_.offset(rows[i].slots[position / layout_.block_tokens], at)
+    auto* outside = rows[i].blocks[position / layout_.block_tokens] + layout_.offset(0, at)
                     + position % layout_.block_tokens * bytes;
     copy(x_.data() + size_t{i} * config_.hidden, outside, bytes);
   });
@@ -210,7 +210,7 @@ void transformer::store_kv(uint32_t layer, uint32_t index, const row& at) {
   auto bt = layout_.block_tokens;
   auto* k = qkv_.data() + size_t{index} * qkv_width(config_) + config_.q_width();
   auto* v = k + config_.kv_width();
-  auto* k_out = kv_.data() + layout_.offset(at.slots[at.position / bt], layer);
+  auto* k_out = at.blocks[at.position / bt] + layout_.offset(0, layer);
   auto* v_out = k_out + layout_.layer_bytes / 2;
   auto offset = at.position % bt;
   auto as_half = [](std::byte* p) { return reinterpret_cast<uint16_t*>(p); };
@@ -260,7 +260,7 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
   auto& runs = runs_;
   runs.clear();
   for (auto i = 0u; i < indices.size(); ++i)
-    if (i == 0 || rows[indices[i]].slots != rows[indices[i - 1]].slots || i - runs.back().first == rows_max)
+    if (i == 0 || rows[indices[i]].blocks != rows[indices[i - 1]].blocks || i - runs.back().first == rows_max)
       runs.emplace_back(i, i + 1);
     else
       runs.back().second = i + 1;
@@ -299,11 +299,9 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       work.units = units;
       work.head_dim = config_.head_dim;
       work.block_tokens = layout_.block_tokens;
-      work.base = kv_.data() + layout_.offset(0, layer);
-      work.block_bytes = layout_.block_bytes();
-      work.k_offset = kv_begin * head_bytes;
-      work.v_offset = layout_.layer_bytes / 2 + kv_begin * head_bytes;
-      work.slots = rows[indices[begin]].slots;
+      work.blocks = rows[indices[begin]].blocks;
+      work.k_offset = layout_.offset(0, layer) + kv_begin * head_bytes;
+      work.v_offset = work.k_offset + layout_.layer_bytes / 2;
       work.scratch = scratch_.data() + thread * scratch_stride_;
       work.heads = kv_end - kv_begin;
       // A single unit reads K and V where they are; which of the two it is must not depend on the batch.

@@ -13,12 +13,14 @@
 
 namespace perigee::kernels::cpu {
 
-/// One token to compute: it stands at `position`, and `slots` names the pool slots that cover [0, position] of its
-/// sequence. Neighbouring rows of one sequence should share one `slots` pointer: their attention is computed together.
+/// One token to compute: it stands at `position`, and `blocks` are the addresses of the blocks that cover [0, position]
+/// of its sequence, laid out as `model::layout(block_tokens)`. The block of the position itself is written, those before
+/// it are read. Neighbouring rows of one sequence should share one `blocks` pointer: their attention is computed
+/// together.
 struct row {
   token_id token = 0;
   uint32_t position = 0;
-  const uint32_t* slots = nullptr;
+  std::byte* const* blocks = nullptr;
 };
 
 struct transformer_options {
@@ -29,21 +31,19 @@ struct transformer_options {
   std::vector<uint32_t> processors = {}; ///< see thread_pool
 };
 
-/// The forward pass of a Llama-family model over a paged KV pool. Used by one thread at a time.
+/// The forward pass of a Llama-family model over paged KV. Used by one thread at a time.
 /// Sources: Touvron et al. 2023 (model), Milakov and Gimelshein 2018 (online softmax), Kwon et al. 2023 (paged KV).
 class transformer {
 public:
-  /// `pool` is laid out as `model::layout(block_tokens)` and must outlive the object.
-  transformer(std::shared_ptr<const model> weights, uint32_t block_tokens, const transformer_options& options,
-              std::span<std::byte> pool);
+  transformer(std::shared_ptr<const model> weights, uint32_t block_tokens, const transformer_options& options);
 
-  /// Told when K and V of all rows are in the pool for a layer; returns whether to go on.
+  /// Told when K and V of all rows are in their blocks for a layer; returns whether to go on.
   using layer_hook = std::function<bool(uint32_t layer)>;
 
   /// Computes K and V of all rows, and the logits of the rows whose indices `wanted` lists (ascending). Every position
-  /// that a row attends must be in the pool or among the rows of the call. False when the hook said to stop. Tokens,
-  /// positions and slots must be valid. Only `layers`, as `prefill_work` says: valid, and with nothing wanted unless the
-  /// last layer is among them.
+  /// that a row attends must be in its block or among the rows of the call. False when the hook said to stop. Tokens,
+  /// positions and blocks must be valid. Only `layers`, as `prefill_work` says: valid, and with nothing wanted unless
+  /// the last layer is among them.
   bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
                layer_span layers = {});
 
@@ -89,7 +89,6 @@ private:
   const model_config& config_;
   const packed_weights& packed_;
   kv_layout layout_;
-  std::span<std::byte> kv_;
   std::vector<double> frequencies_;
   thread_pool pool_;
   const ops& ops_;

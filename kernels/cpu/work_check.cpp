@@ -22,21 +22,26 @@ status check_token(const std::string& field, token_id token, const work_limits& 
   return {};
 }
 
-status check_slot(const std::string& field, uint32_t slot, const work_limits& limits) {
-  if (slot >= limits.slots)
-    return wrong("{} is {}; allowed: 0 to {}", field, slot, limits.slots - 1);
-  return {};
+status check_slot(const std::string& field, uint32_t slot, uint32_t slots, const work_limits& limits) {
+  if (slot < slots)
+    return {};
+  auto is_lent = slot >= limits.slots && slot - limits.slots < limits.lent;
+  return wrong("{} is {}{}; allowed: 0 to {}", field, slot, is_lent ? ", which is lent and cannot be written" : "",
+               slots - 1);
 }
 
-/// `blocks` must cover positions [0, `tokens`) with slots of the pool.
-status check_blocks(const std::string& field, std::span<const uint32_t> blocks, uint64_t tokens,
+/// `blocks` must cover positions [0, `tokens`) with slots, and those from `written` on with slots of the pool.
+status check_blocks(const std::string& field, std::span<const uint32_t> blocks, uint64_t written, uint64_t tokens,
                     const work_limits& limits) {
   auto needed = (tokens + limits.block_tokens - 1) / limits.block_tokens;
   if (blocks.size() < needed)
     return wrong("{} has {} slots; {} tokens need {}", field, blocks.size(), tokens, needed);
-  for (auto i = size_t{0}; i < needed; ++i)
-    if (auto bad = check_slot(fmt::format("{}[{}]", field, i), blocks[i], limits); !bad.ok())
-      return bad;
+  auto readable = limits.slots + limits.lent;
+  for (auto i = size_t{0}; i < needed; ++i) {
+    auto slots = i < written / limits.block_tokens ? readable : limits.slots;
+    if (blocks[i] >= slots)
+      return check_slot(fmt::format("{}[{}]", field, i), blocks[i], slots, limits);
+  }
   return {};
 }
 
@@ -51,7 +56,7 @@ status check(const prefill_work& work, const work_limits& limits) {
   for (auto i = size_t{0}; i < work.tokens.size(); ++i)
     if (auto bad = check_token(fmt::format("tokens[{}]", i), work.tokens[i], limits); !bad.ok())
       return bad;
-  if (auto bad = check_blocks("blocks", work.blocks, end, limits); !bad.ok())
+  if (auto bad = check_blocks("blocks", work.blocks, work.start, end, limits); !bad.ok())
     return bad;
   // The same slot twice would mix positions.
   auto needed = static_cast<ptrdiff_t>((end + limits.block_tokens - 1) / limits.block_tokens);
@@ -75,7 +80,8 @@ status check(const decode_work& work, const work_limits& limits) {
       return wrong("rows[{}].position is {}; allowed: 0 to {}", i, row.position, limits.context - 1);
     if (auto bad = check_token(fmt::format("rows[{}].token", i), row.token, limits); !bad.ok())
       return bad;
-    if (auto bad = check_blocks(fmt::format("rows[{}].blocks", i), row.blocks, uint64_t{row.position} + 1, limits);
+    if (auto bad =
+          check_blocks(fmt::format("rows[{}].blocks", i), row.blocks, row.position, uint64_t{row.position} + 1, limits);
         !bad.ok())
       return bad;
     if (auto bad = check_sample(row.sample, limits.vocab); !bad.ok())
@@ -91,9 +97,9 @@ status check(const decode_work& work, const work_limits& limits) {
 status check(const copy_work& work, const work_limits& limits) {
   for (auto i = size_t{0}; i < work.slots.size(); ++i) {
     auto [from, to] = work.slots[i];
-    if (auto bad = check_slot(fmt::format("slots[{}].from", i), from, limits); !bad.ok())
+    if (auto bad = check_slot(fmt::format("slots[{}].from", i), from, limits.slots + limits.lent, limits); !bad.ok())
       return bad;
-    if (auto bad = check_slot(fmt::format("slots[{}].to", i), to, limits); !bad.ok())
+    if (auto bad = check_slot(fmt::format("slots[{}].to", i), to, limits.slots, limits); !bad.ok())
       return bad;
     if (from == to)
       return wrong("slots[{}] copies slot {} to itself; allowed: another slot", i, from);

@@ -290,6 +290,71 @@ void what_is_written_from_outside_is_read(stream_world& world) {
   CHECK(b.block(20) == b.block(0));
 }
 
+void lent_blocks_are_read_and_never_written(stream_world& world) {
+  bench b{world};
+  auto own = b.stream_.slots();
+  auto block = b.stream_.layout().block_tokens;
+  auto tokens = prompt(world, 5 * block + 2, 11);
+  auto position = static_cast<uint32_t>(tokens.size());
+  auto token = b.prefill(tokens, 0);
+  auto expected = b.decode(token, position, 0, 3);
+  // The first two blocks lie in one piece of memory, the next three in another.
+  auto copy_of = [&](uint32_t slot, uint32_t count) {
+    auto all = b.pool();
+    auto from = all.begin() + static_cast<std::ptrdiff_t>(b.stream_.layout().offset(slot));
+    return std::vector<std::byte>(from, from + static_cast<std::ptrdiff_t>(count * b.stream_.layout().block_bytes()));
+  };
+  const auto some = copy_of(0, 2);
+  const auto more = copy_of(2, 3);
+  auto lent = some;
+  auto lent_more = more;
+  auto first = b.stream_.lend(lent);
+  if (!first) {
+    CHECK(b.answer(b.submit(decode_work{0, {{1, 0, {own}, greedy()}}})).outcome.code == errc::invalid_argument);
+    return;
+  }
+  CHECK(*first == own);
+  CHECK(b.stream_.lend(lent_more) == own + 2);
+  auto sequence = [&](uint32_t tail) { return std::vector<uint32_t>{own, own + 1, own + 2, own + 3, own + 4, tail}; };
+  auto tail = shared_list<token_id>{tokens}.part(5 * block, 2);
+  for (uint32_t slot : {30, 31}) {
+    auto result = b.run({0, tail, 5 * block, sequence(slot), {greedy()}});
+    REQUIRE(result.outcome.ok());
+    CHECK(result.tokens == std::vector<token_id>{token});
+    CHECK(b.block(slot) != b.block(29));
+  }
+  auto next = token;
+  for (uint32_t step = 0; step < 3; ++step) {
+    if ((position + step) % block == 0)
+      break; // It would need another block.
+    auto work = decode_work{};
+    for (uint32_t slot : {30, 31})
+      work.rows.push_back({next, position + step, sequence(slot), greedy()});
+    auto result = b.answer(b.submit(std::move(work)));
+    REQUIRE(result.outcome.ok());
+    next = expected[step];
+    CHECK(result.tokens == std::vector<token_id>{next, next});
+  }
+  b.copy({{own + 4, 32}});
+  CHECK(b.block(32) == b.block(4));
+
+  auto before = b.pool();
+  auto refuse = [&](auto work) {
+    auto result = b.answer(b.submit(std::move(work)));
+    CHECK(result.outcome.code == errc::invalid_argument);
+  };
+  refuse(prefill_work{0, tail, 5 * block - 2, sequence(30), {}});
+  refuse(prefill_work{0, {1}, 0, {own}, {}});
+  refuse(prefill_work{0, {1}, block, {own + 5, 30}, {}});
+  refuse(decode_work{0, {{1, 5 * block - 1, sequence(30), greedy()}}});
+  refuse(decode_work{0, {{1, block, {own + 5, 30}, greedy()}}});
+  refuse(kernels::copy_work{0, {{30, own}}});
+  refuse(kernels::copy_work{0, {{own + 5, 30}}});
+  CHECK(b.pool() == before);
+  CHECK(lent == some);
+  CHECK(lent_more == more);
+}
+
 namespace {
 
 /// The first half of the layers in the slots from `from` on, the second in those from `to` on.

@@ -66,6 +66,7 @@ void a_batch_is_its_rows(stream_world& world);
 void copies_are_whole_blocks(stream_world& world);
 void earlier_positions_are_read_from_the_pool(stream_world& world);
 void what_is_written_from_outside_is_read(stream_world& world);
+void lent_blocks_are_read_and_never_written(stream_world& world);
 void parts_make_the_whole(stream_world& world);
 void choices_are_sampled_apart(stream_world& world);
 void invalid_items_are_refused(stream_world& world);
@@ -94,6 +95,8 @@ void a_running_item_can_be_cancelled(stream_world& world);
                       earlier_positions_are_read_from_the_pool)                                                        \
   PERIGEE_STREAM_CASE(label, W, "KV that somebody else wrote and told of is read",                                      \
                       what_is_written_from_outside_is_read)                                                            \
+  PERIGEE_STREAM_CASE(label, W, "blocks of lent memory are read and never written, or there is no lending",            \
+                      lent_blocks_are_read_and_never_written)                                                          \
   PERIGEE_STREAM_CASE(label, W, "layers in parts, chunk by chunk, give what all at once give, or are refused",          \
                       parts_make_the_whole)                                                                            \
   PERIGEE_STREAM_CASE(label, W, "choices are sampled each by its own number and seed", choices_are_sampled_apart)      \

@@ -63,10 +63,11 @@ TEST_CASE("exactness: every row of a batch of decode steps has the bits it has a
     constexpr auto sequences = 19u;
     constexpr auto blocks = 5u;
     auto pool = std::vector<std::byte>(sequences * blocks * layout.block_bytes(), std::byte{0xff});
-    auto pass = cpu::transformer{weights, 16, {2, false, true}, pool};
-    auto slots = std::vector<uint32_t>(sequences * blocks);
-    std::iota(slots.begin(), slots.end(), 0u);
-    std::shuffle(slots.begin(), slots.end(), std::mt19937_64{7});
+    auto pass = cpu::transformer{weights, 16, {2, false, true}};
+    auto places = std::vector<std::byte*>{};
+    for (auto slot = 0u; slot < sequences * blocks; ++slot)
+      places.push_back(pool.data() + layout.offset(slot));
+    std::shuffle(places.begin(), places.end(), std::mt19937_64{7});
     auto rows = std::vector<cpu::row>{};
     auto alone = std::vector<std::vector<float>>{};
     for (auto s = 0u; s < sequences; ++s) {
@@ -75,7 +76,7 @@ TEST_CASE("exactness: every row of a batch of decode steps has the bits it has a
       alone.push_back(sequence_engine{weights, {1, false, true}, length}.run(tokens, 0));
       auto prompt = std::vector<cpu::row>{};
       for (auto i = 0u; i < length; ++i)
-        prompt.push_back({tokens[i], i, slots.data() + s * blocks});
+        prompt.push_back({tokens[i], i, places.data() + s * blocks});
       rows.push_back(prompt.back());
       prompt.pop_back();
       if (!prompt.empty())

@@ -405,21 +405,14 @@ struct attention_fixture {
       queries.push_back(q.data() + size_t{first + u} * head_dim);
       outputs.push_back(out.data() + size_t{u} * head_dim);
     }
+    auto places = std::vector<std::byte*>{};
+    for (auto slot : slots)
+      places.push_back(pool.data() + slot * 2 * heads * k_bytes);
     auto scratch = aligned_buffer<float>{attention_scratch_floats(head_dim)};
-    auto task = attention_task{queries.data(),
-                               outputs.data(),
-                               starts.data() + first,
-                               lengths.data() + first,
-                               count,
-                               head_dim,
-                               block_tokens,
-                               pool.data(),
-                               2 * heads * k_bytes,
-                               head_first * k_bytes,
-                               (heads + head_first) * k_bytes,
-                               slots.data(),
-                               scratch.data(),
-                               head_count};
+    auto task = attention_task{
+      queries.data(), outputs.data(), starts.data() + first, lengths.data() + first, count,
+      head_dim,       block_tokens,   places.data(),         head_first * k_bytes,   (heads + head_first) * k_bytes,
+      scratch.data(), head_count};
     (type == dtype::f32 ? table.attention_f32 : type == dtype::f16 ? table.attention_f16 : table.attention_bf16)(task);
     return out;
   }

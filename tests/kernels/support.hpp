@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <numeric>
 #include <random>
 #include <span>
 #include <string>
@@ -23,15 +22,16 @@ struct sequence_engine {
   sequence_engine(std::shared_ptr<const model> weights, const cpu::transformer_options& options, uint32_t tokens,
                   uint32_t block_tokens = 16)
     : layout(weights->layout(block_tokens)), pool(layout.blocks_for(tokens) * layout.block_bytes(), std::byte{0xff}),
-      slots(layout.blocks_for(tokens)), pass(weights, block_tokens, options, pool) {
-    std::iota(slots.rbegin(), slots.rend(), 0u); // any order will do
+      pass(weights, block_tokens, options) {
+    for (auto slot = layout.blocks_for(tokens); slot-- > 0;) // any order will do
+      blocks.push_back(pool.data() + layout.offset(slot));
   }
 
   /// Runs `tokens` from position `start`; the logits of the last one.
   std::vector<float> run(std::span<const token_id> tokens, uint32_t start) {
     auto rows = std::vector<cpu::row>{};
     for (auto i = 0u; i < tokens.size(); ++i)
-      rows.push_back({tokens[i], start + i, slots.data()});
+      rows.push_back({tokens[i], start + i, blocks.data()});
     auto wanted = static_cast<uint32_t>(rows.size()) - 1;
     pass.forward(rows, {&wanted, 1}, [](uint32_t) { return true; });
     auto logits = pass.logits(0);
@@ -40,7 +40,7 @@ struct sequence_engine {
 
   kv_layout layout;
   std::vector<std::byte> pool; // 0xff..: not numbers, in every type
-  std::vector<uint32_t> slots;
+  std::vector<std::byte*> blocks;
   cpu::transformer pass;
 };
 

@@ -146,6 +146,42 @@ TEST_CASE("cluster: prefill instances share the layers of prompts, short of room
   CHECK(broken.clients.errors.empty());
 }
 
+TEST_CASE("cluster: instances read blocks of the shards beside them in place, while others want room there") {
+  for (auto [make, seeds] : {std::pair{+[](uint64_t seed) { return beside(rough(seed)); }, 30},
+                             std::pair{+[](uint64_t seed) { return beside(crowded(seed)); }, 8},
+                             std::pair{+[](uint64_t seed) { return coupled(rough(seed), coupling::chunked); }, 20},
+                             std::pair{+[](uint64_t seed) { return beside(with_broken_devices(seed)); }, 12}}) {
+    auto sum = run_seeds(static_cast<uint64_t>(seeds), make, {});
+    INFO(sum.text());
+    CHECK(sum.lent > testing::seeds(static_cast<uint64_t>(seeds)) * 20);
+    CHECK(sum.evicted > 0);
+  }
+}
+
+TEST_CASE("cluster: instances read blocks of the shards beside them in place, and either ends alone or with its node") {
+  auto victims = std::vector<std::pair<role, uint32_t>>{{role::prefill, 0}, {role::decode, 0}, {role::prefill, 2}};
+  auto died = run_seeds(12, [&](uint64_t seed) { return beside(with_deaths(seed, victims)); },
+                        {"session: prefill lost", "decode: writer died"});
+  CHECK(died.lent > 0);
+  auto alone = run_seeds(
+    20,
+    [](uint64_t seed) {
+      auto what = beside(rough(seed));
+      what.faults = [seed](cluster& target, traffic&) {
+        random_stream draw{derived_seed(seed, "ends")};
+        for (auto [kind, index] :
+             {std::pair{role::shard, 0u}, std::pair{role::prefill, 1u}, std::pair{role::shard, 1u}})
+          target.home().at(draw.between(300'000'000, 3'000'000'000),
+                           [&target, kind = kind, index = index] { target.end(kind, index); });
+      };
+      return what;
+    },
+    {});
+  INFO(alone.text());
+  CHECK(alone.lent > 0);
+  CHECK(alone.clients.errors.empty());
+}
+
 TEST_CASE("cluster: devices break") {
   auto sum = run_seeds(12, with_broken_devices, {"decode: device error"});
   INFO(sum.text());

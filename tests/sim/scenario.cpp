@@ -31,8 +31,10 @@ outcome run(const scenario& what) {
       result.problems.push_back(death);
   result.clients = clients.totals();
   for (uint32_t shard = 0; shard < what.nodes.shards; ++shard)
-    if (const auto* core = target.shard_state_of(shard))
+    if (const auto* core = target.shard_state_of(shard)) {
       result.evicted += core->counters().evicted;
+      result.lent += core->counters().lent_blocks;
+    }
   result.control = target.control().totals();
   result.fabric = target.fabrics().totals();
   result.markers = markers.all();
@@ -115,6 +117,11 @@ scenario coupled(scenario what, coupling how) {
   return what;
 }
 
+scenario beside(scenario what) {
+  what.nodes.shards_beside_prefills = true;
+  return what;
+}
+
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims) {
   struct death {
     role kind;
@@ -190,6 +197,7 @@ void summary::add(uint64_t seed, const outcome& result) {
   clients.prompt_tokens += result.clients.prompt_tokens;
   clients.cached_tokens += result.clients.cached_tokens;
   evicted += result.evicted;
+  lent += result.lent;
 }
 
 std::string summary::text() const {
@@ -204,6 +212,7 @@ std::string summary::text() const {
   line("prompt tokens", clients.prompt_tokens);
   line("cached tokens", clients.cached_tokens);
   line("evicted blocks", evicted);
+  line("lent blocks", lent);
   for (const auto& [code, count] : clients.errors)
     line(std::string{"error "} + to_string(code), count);
   for (const auto& [name, count] : markers)

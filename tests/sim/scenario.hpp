@@ -34,6 +34,7 @@ struct outcome {
   sim_network::counters fabric;
   std::map<std::string, uint64_t> markers;
   uint64_t evicted = 0; ///< blocks, by shards that live at the end
+  uint64_t lent = 0;    ///< the same
   uint64_t writes_seen = 0;
   uint64_t blocks_compared = 0;
   uint64_t steps = 0;
@@ -52,6 +53,7 @@ struct summary {
   traffic::counters clients;
   std::map<std::string, uint64_t> markers;
   uint64_t evicted = 0;
+  uint64_t lent = 0;
 
   void add(uint64_t seed, const outcome& result);
   /// All counts in lines, for a test's message.
@@ -72,6 +74,9 @@ scenario pipelined(scenario what);
 
 /// As `what`, with instances that do both, and shards beside them.
 scenario coupled(scenario what, coupling how);
+
+/// As `what`, with shards beside prefill instances, which read their blocks in place.
+scenario beside(scenario what);
 
 /// As `rough`, and while requests come those nodes are killed and started again, one after the other or several at once.
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims);

@@ -429,3 +429,67 @@ TEST_CASE("shard_core: under random use, slots are accounted for and none is fre
   CHECK_GT(evicted, 0);
   CHECK_GT(abandoned, 0);
 }
+
+TEST_CASE("shard_core: lent blocks are not evicted before they are returned, once for every loan") {
+  auto it = fixture{4};
+  it.store(client_a, 1, keys(1, 2));
+  it.core.on_borrow({client_a, 7, keys(1, 3)});
+  auto got = it.answer<lent_blocks>().value();
+  CHECK_EQ(got.id, 7);
+  REQUIRE_EQ(got.slots.size(), 2);
+  CHECK_FALSE(got.full);
+  CHECK(it.core.index().find({1, 1}) == got.slots[0]);
+  it.core.on_borrow({client_b, 7, keys(1, 1)});
+  CHECK(it.answer<lent_blocks>()->slots == std::vector<uint32_t>{got.slots[0]});
+  CHECK_EQ(it.core.counters().lent_blocks, 3);
+  CHECK_EQ(it.core.counters().missed_blocks, 1);
+  auto asked = it.allocate_for(client_b, 1, keys(11, 13));
+  CHECK_EQ(std::count(asked.slots.begin(), asked.slots.end(), no_slot), 1); // Two were free.
+  it.core.on_release({client_b, 1, 0, false});
+  it.answer<released>();
+  it.core.on_return({client_a, 7});
+  it.core.on_return({client_a, 7});
+  asked = it.allocate_for(client_b, 2, keys(11, 14));
+  CHECK_EQ(std::count(asked.slots.begin(), asked.slots.end(), no_slot), 1); // The first is still lent.
+  it.core.on_return({client_b, 7});
+  CHECK_EQ(it.core.index().pool().refs(got.slots[0]), 1);
+  CHECK(it.core.check());
+}
+
+TEST_CASE("shard_core: at most half of the slots are lent, however often each") {
+  auto it = fixture{6};
+  it.store(client_a, 1, keys(1, 5));
+  it.core.on_borrow({client_a, 1, keys(1, 5)});
+  auto got = it.answer<lent_blocks>().value();
+  CHECK_EQ(got.slots.size(), 3);
+  CHECK(got.full);
+  CHECK_EQ(it.core.counters().missed_blocks, 0); // The rest will be leased.
+  it.core.on_borrow({client_b, 1, keys(1, 5)});
+  CHECK(it.answer<lent_blocks>()->slots == got.slots);
+  it.core.on_borrow({client_b, 2, keys(4, 5)});
+  auto none = it.answer<lent_blocks>().value();
+  CHECK(none.slots.empty());
+  CHECK(none.full);
+  it.core.on_return({client_a, 1});
+  it.core.on_return({client_b, 1});
+  it.core.on_borrow({client_b, 2, keys(4, 5)});
+  CHECK_EQ(it.answer<lent_blocks>()->slots.size(), 2);
+}
+
+TEST_CASE("shard_core: what was lent to a client that died is free again") {
+  auto it = fixture{4};
+  it.store(client_a, 1, keys(1, 2));
+  it.core.on_borrow({client_a, 3, keys(1, 1)});
+  it.core.on_borrow({client_a, 3, keys(2, 2)}); // Added to the same loan.
+  it.core.on_borrow({client_b, 3, keys(1, 1)});
+  it.core.take_output();
+  auto slot = it.core.index().find({1, 1}).value();
+  CHECK_EQ(it.core.index().pool().refs(slot), 3);
+  it.core.peer_down(client_a);
+  CHECK_EQ(it.core.index().pool().refs(slot), 2);
+  CHECK(it.core.check());
+  it.core.on_borrow({client_a, 4, keys(1, 1)});
+  CHECK_FALSE(it.answer<lent_blocks>().has_value());
+  it.core.on_return({client_b, 3});
+  CHECK_EQ(it.core.index().pool().refs(slot), 1);
+}

@@ -6,6 +6,7 @@
 #include <caf/event_based_actor.hpp>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -86,10 +87,12 @@ void store_world::start(uint32_t number) {
     fill(it.pool_memory, slot, junk);
   }
   auto shard_region = transport::remote_region{};
+  auto shard_local = transport::region_id{};
   auto pool_region = transport::region_id{};
   auto make = [&](transport::fabric_events& events) {
     auto fabric = options_.hostile ? hostile_network.make(number, events) : network->make_fabric(number, events);
-    shard_region = fabric->remote(fabric->register_memory(it.shard_memory));
+    shard_local = fabric->register_memory(it.shard_memory);
+    shard_region = fabric->remote(shard_local);
     it.shard_key = shard_region.key;
     pool_region = fabric->register_memory(it.pool_memory);
     return fabric;
@@ -104,8 +107,10 @@ void store_world::start(uint32_t number) {
     it.actors.emplace_back(at(role::shard), caf::actor_cast<caf::actor>(shard));
   }
   auto local = number < options_.shards && number != 0 ? std::optional{number} : std::nullopt;
+  auto lent = local ? std::optional{lent_pool{*local, options_.pool_slots, shard_local}} : std::nullopt;
   it.store_handle = home.spawn_class<store_client_impl>(
-    "store" + suffix, store_client_options{at(role::store_client), times_, pool_region, block_bytes, local, transport});
+    "store" + suffix,
+    store_client_options{at(role::store_client), times_, pool_region, block_bytes, local, transport, lent});
   it.store = static_cast<store_client_impl*>(caf::actor_cast<caf::abstract_actor*>(it.store_handle));
   it.actors.emplace_back(at(role::store_client), caf::actor_cast<caf::actor>(it.store_handle));
   it.instance = home.spawn("instance" + suffix, [this, number, incarnation = it.incarnation](caf::event_based_actor*) {
@@ -192,6 +197,23 @@ void store_world::start_conductor() {
   });
 }
 
+void store_world::end_shard(uint32_t number) {
+  auto& it = nodes_.at(number);
+  REQUIRE(it.shard);
+  it.shard = nullptr;
+  auto at =
+    std::find_if(it.actors.begin(), it.actors.end(), [](const auto& one) { return one.first.kind == role::shard; });
+  auto [who, handle] = *at;
+  it.actors.erase(at);
+  home.kill(handle);
+  for (auto& [other, there] : nodes_)
+    for (auto& [address, local] : there.actors)
+      caf::anon_send(local, peer_down{who});
+  shard_handles_.erase(who);
+  index_.erase(who);
+  feeds_.erase(who);
+}
+
 void store_world::new_term() {
   ++term_;
   index_.clear();
@@ -236,7 +258,9 @@ void store_world::act_later(uint32_t number) {
 
 void store_world::act(uint32_t number) {
   auto& it = nodes_.at(number);
-  switch (random_.below(8)) {
+  switch (random_.below(10)) {
+  case 8: give_back_one(it); break;
+  case 9: begin_extension(it); break;
   case 0:
     if (!it.jobs.empty()) {
       auto at = it.jobs.begin();
@@ -252,10 +276,9 @@ void store_world::act(uint32_t number) {
   }
 }
 
-/// A few prompts that share their beginnings.
-std::vector<block_key> store_world::some_chain() {
-  auto out = std::vector<block_key>{};
-  auto high = 1 + random_.below(4);
+/// A few prompts that share their beginnings; or one that goes on behind `out`.
+std::vector<block_key> store_world::some_chain(std::vector<block_key> out) {
+  auto high = out.empty() ? 1 + random_.below(4) : out.back().high;
   for (auto length = 1 + random_.below(7); length > 0; --length) {
     if (out.size() == 3)
       high = high * 10 + random_.below(3);
@@ -295,9 +318,44 @@ void store_world::begin_fetch(node& it) {
   plan.push_back({place(), static_cast<uint32_t>(keys.size())});
   auto deadline = (20 + random_.below(200)) * ms;
   auto id = ++jobs_made_;
-  it.jobs[id] = {true, keys, slots, home.now() + deadline + 400 * ms};
+  auto ask = fetch{id, keys, slots, plan, deadline};
+  ask.lend = static_cast<uint32_t>(random_.below(keys.size() + 1));
+  it.jobs[id] = {true, keys, slots, home.now() + deadline + 400 * ms, ask.lend};
   ++totals.fetches;
-  caf::send_as(it.instance, it.store_handle, fetch{id, keys, slots, plan, deadline});
+  caf::send_as(it.instance, it.store_handle, ask);
+}
+
+void store_world::give_back_one(node& it) {
+  if (it.loans.empty())
+    return;
+  auto at = it.loans.begin();
+  std::advance(at, random_.below(it.loans.size()));
+  caf::send_as(it.instance, it.store_handle, give_back{at->first});
+  it.loans.erase(at);
+}
+
+/// New blocks behind a prefix that is lent.
+void store_world::begin_extension(node& it) {
+  if (it.loans.empty())
+    return;
+  auto at = it.loans.begin();
+  std::advance(at, random_.below(it.loans.size()));
+  auto lent = static_cast<size_t>(std::find(at->second.slots.begin(), at->second.slots.end(), no_slot)
+                                  - at->second.slots.begin());
+  auto keys = some_chain({at->second.keys.begin(), at->second.keys.begin() + static_cast<std::ptrdiff_t>(lent)});
+  auto slots = take_slots(it, keys.size() - lent);
+  if (slots.empty())
+    return;
+  for (size_t i = 0; i < slots.size(); ++i)
+    fill(it.pool_memory, slots[i], keys[lent + i]);
+  auto named = std::vector<uint32_t>(lent, no_slot);
+  named.insert(named.end(), slots.begin(), slots.end());
+  auto id = ++jobs_made_;
+  it.jobs[id] = {false, keys, slots, home.now() + 700 * ms};
+  ++totals.extended;
+  caf::send_as(it.instance, it.store_handle, publish{id, keys, named});
+  if (random_.below(2) == 0)
+    give_back_one(it); // Perhaps this one.
 }
 
 void store_world::begin_publish(node& it) {
@@ -321,8 +379,26 @@ void store_world::done(uint32_t number, uint64_t incarnation, const fetched& new
   const auto& job = at->second;
   REQUIRE(job.reads);
   REQUIRE_LE(news.blocks, job.keys.size());
+  auto is_lent = [&](uint32_t i) { return !news.lent.empty() && news.lent[i] != no_slot; };
+  if (!news.lent.empty())
+    REQUIRE_EQ(news.lent.size(), news.blocks);
+  auto lent = loan{};
   for (uint32_t i = 0; i < news.blocks; ++i)
-    REQUIRE(holds(it.pool_memory, job.slots[i], job.keys[i]));
+    if (is_lent(i)) {
+      REQUIRE_LT(i, job.lend);
+      REQUIRE(holds(it.pool_memory, job.slots[i], junk)); // Nothing was read.
+      lent.keys.push_back(job.keys[i]);
+      lent.slots.push_back(news.lent[i] - options_.pool_slots);
+      ++totals.lent_blocks;
+    } else {
+      REQUIRE(holds(it.pool_memory, job.slots[i], job.keys[i]));
+      if (!news.lent.empty()) {
+        lent.keys.push_back(job.keys[i]);
+        lent.slots.push_back(no_slot);
+      }
+    }
+  if (!news.lent.empty())
+    it.loans.emplace(news.id, std::move(lent));
   totals.fetched_blocks += news.blocks;
   put_back(it, job.slots);
   it.jobs.erase(at);
@@ -365,6 +441,10 @@ void store_world::check() {
     for (auto slot : it.idle)
       if (!holds(it.pool_memory, slot, junk))
         wrong = "something landed in a slot that no job uses" + on_node;
+    for (const auto& [id, lent] : it.loans)
+      for (size_t i = 0; i < lent.keys.size(); ++i)
+        if (lent.slots[i] != no_slot && !holds(it.shard_memory, lent.slots[i], lent.keys[i]))
+          wrong = "a lent block changed" + on_node;
     for (const auto& [id, job] : it.jobs)
       if (home.now() > job.answer_by)
         wrong = "a job was not answered in time" + on_node;
@@ -421,8 +501,16 @@ void store_world::settle() {
   network->set_options({});
   hostile_network.set_faults({});
   home.run_for(1500ms);
+  auto return_all = [this] {
+    for (auto& [number, it] : nodes_)
+      while (!it.loans.empty())
+        give_back_one(it);
+    home.run_for(10ms);
+  };
+  return_all();
   for (auto& [number, it] : nodes_) {
     CHECK(it.jobs.empty());
+    CHECK_EQ(it.store->state.core.open_loans(), 0);
     CHECK_EQ(it.store->state.core.open_jobs(), 0);
     CHECK_EQ(it.store->state.core.open_ops(), 0);
     if (!it.shard)
@@ -439,6 +527,7 @@ void store_world::settle() {
   auto before = totals;
   work_for(500ms);
   home.run_for(1000ms);
+  return_all();
   CHECK_GT(totals.fetched_blocks, before.fetched_blocks);
   CHECK_GT(totals.stored_blocks, before.stored_blocks);
   for (auto& [number, it] : nodes_)

@@ -44,6 +44,9 @@ public:
   /// Ends all actors of a node; the others hear of it, and later of its successor.
   void restart(uint32_t node);
 
+  /// Ends a shard alone; its memory stays, and what instances beside it were lent.
+  void end_shard(uint32_t node);
+
   /// Kills the Conductor's memory: a new reign begins.
   void new_term();
 
@@ -58,6 +61,8 @@ public:
   struct counters {
     uint64_t fetches = 0;
     uint64_t fetched_blocks = 0;
+    uint64_t lent_blocks = 0;
+    uint64_t extended = 0; ///< publishes of blocks that follow lent ones
     uint64_t publishes = 0;
     uint64_t stored_blocks = 0;
     uint64_t cancels = 0;
@@ -72,6 +77,13 @@ private:
     std::vector<block_key> keys;
     std::vector<uint32_t> slots;
     uint64_t answer_by = 0;
+    uint32_t lend = 0;
+  };
+
+  /// Blocks at the shard beside the instance that it reads in place.
+  struct loan {
+    std::vector<block_key> keys;
+    std::vector<uint32_t> slots; ///< `no_slot` where the block was copied
   };
 
   struct node {
@@ -86,6 +98,7 @@ private:
     caf::actor instance;
     std::set<uint32_t> idle; ///< slots of the pool in no job; they hold `junk`
     std::map<uint64_t, open_job> jobs;
+    std::map<uint64_t, loan> loans; ///< by fetch
     /// Generation and content of each free slot of the shard when it became free.
     std::map<uint32_t, std::pair<uint32_t, std::vector<std::byte>>> resting;
   };
@@ -99,7 +112,9 @@ private:
   void act_later(uint32_t number);
   void begin_fetch(node& it);
   void begin_publish(node& it);
-  std::vector<block_key> some_chain();
+  void begin_extension(node& it);
+  void give_back_one(node& it);
+  std::vector<block_key> some_chain(std::vector<block_key> begin = {});
   std::vector<uint32_t> take_slots(node& it, size_t count);
   void done(uint32_t number, uint64_t incarnation, const fetched& news);
   void done(uint32_t number, uint64_t incarnation, const published& news);

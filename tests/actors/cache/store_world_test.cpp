@@ -66,6 +66,8 @@ std::string run(const store_world_options& options, store_world::counters& sum) 
   it.settle();
   sum.fetches += it.totals.fetches;
   sum.fetched_blocks += it.totals.fetched_blocks;
+  sum.lent_blocks += it.totals.lent_blocks;
+  sum.extended += it.totals.extended;
   sum.stored_blocks += it.totals.stored_blocks;
   sum.cancels += it.totals.cancels;
   sum.evicted += it.totals.evicted;
@@ -81,6 +83,21 @@ TEST_CASE("store: on a kind network what is published is fetched") {
   it.settle();
   CHECK_GT(it.totals.fetched_blocks, 50);
   CHECK_GT(it.totals.stored_blocks, 50);
+  CHECK_GT(it.totals.lent_blocks, 10);
+}
+
+TEST_CASE("store: what a shard lent can be read after its end") {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    CAPTURE(seed);
+    auto it = store_world{{.seed = seed}};
+    it.work_for(600ms);
+    it.end_shard(1);
+    it.work_for(400ms);
+    it.end_shard(2);
+    it.work_for(400ms);
+    CHECK_GT(it.totals.lent_blocks, 10);
+    it.settle();
+  }
 }
 
 TEST_CASE(
@@ -92,11 +109,13 @@ TEST_CASE(
   }
   CHECK_GT(sum.fetched_blocks, 0);
   CHECK_GT(sum.stored_blocks, 0);
+  CHECK_GT(sum.lent_blocks, 0);
   if (seeds(100) < 100)
     return;
   // Rare things happened too.
   CHECK_GT(sum.cancels, 0);
   CHECK_GT(sum.evicted, 0);
+  CHECK_GT(sum.extended, 0);
   CHECK_GT(sum.abandoned, 0);
 }
 

@@ -4,16 +4,40 @@
 #include <functional>
 #include <map>
 #include <random>
+#include <set>
 
 using namespace perigee;
 using namespace perigee::testing;
 
 namespace {
 
+constexpr auto shard_here = address{role::shard, 4, the_decode.node, 44};
+
 /// A decode core whose peers speak over a wire that loses, doubles and reorders, and whose neighbours answer late.
 struct lossy_decode : decode_script {
-  explicit lossy_decode(uint64_t seed) : decode_script(14, 3), random(seed) {
+  explicit lossy_decode(uint64_t seed) : decode_script(with(seed)), random(seed) {
     tell(conductor_hello{the_conductor, 5});
+    if (seed % 2 == 0)
+      tell(peer_up{shard_here, {}});
+  }
+
+  /// Every other one has a shard beside it, whose pool it can read in place.
+  static decode_options with(uint64_t seed) {
+    auto options = options_for(14, 3, true);
+    options.local_shard = shard_here.index;
+    if (seed % 2 == 0)
+      options.lent = lent_pool{shard_here.index, 100, 12};
+    return options;
+  }
+
+  fetched answer_to(const fetch& ask) {
+    auto blocks = static_cast<uint32_t>(below(ask.keys.size() + 1));
+    auto news = fetched{ask.id, blocks, 0};
+    for (auto block = 0u; ask.lend > 0 && block < blocks; ++block)
+      news.lent.push_back(block < ask.lend && below(3) > 0 ? 100 + block : no_slot);
+    if (!news.lent.empty())
+      lent.insert(ask.id);
+    return news;
   }
 
   uint64_t below(uint64_t bound) {
@@ -85,9 +109,9 @@ struct lossy_decode : decode_script {
       else if (auto* chunk = std::get_if<run_prefill>(&item))
         device.push_back({chunk->work.id, chunk->work.samples.size()});
       else if (auto* ask = std::get_if<fetch>(&item))
-        beside.push_back([this, id = ask->id, blocks = below(ask->keys.size() + 1)] {
-          tell(fetched{id, static_cast<uint32_t>(blocks)});
-        });
+        beside.push_back([this, ask = *ask] { tell(answer_to(ask)); });
+      else if (auto* over = std::get_if<give_back>(&item))
+        CHECK_EQ(lent.erase(over->id), 1);
     core.local.clear();
     REQUIRE(core.pool().check());
   }
@@ -208,6 +232,7 @@ struct lossy_decode : decode_script {
   std::map<ticket, attempt> attempts;
   std::map<ticket, prefill_job> own_jobs;
   std::map<uint64_t, uint32_t> highest;
+  std::set<uint64_t> lent; ///< fetches that lent something, until it is given back
 };
 
 } // namespace
@@ -220,6 +245,7 @@ TEST_CASE("decode_core: whatever is lost, doubled or late, slots add up, and in 
       it.act();
     it.settle();
     CHECK(it.empty());
+    CHECK(it.lent.empty());
     it.forget();
     it.tick_after(250 * ms);
     CHECK_EQ(it.count<token_batch>(), 0);

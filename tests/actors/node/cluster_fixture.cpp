@@ -163,4 +163,12 @@ cluster_status process_cluster::status() {
   return result;
 }
 
+transport_status process_cluster::moved() {
+  auto self = caf::scoped_actor{system_};
+  auto result = transport_status{};
+  self->request(node_.transport, std::chrono::seconds{5}, atom::get_status_v)
+    .receive([&](const transport_status& news) { result = news; }, [](const caf::error&) {});
+  return result;
+}
+
 } // namespace perigee::testing

@@ -65,6 +65,7 @@ public:
   bool comes_to_hold(uint64_t blocks);
 
   cluster_status status();
+  transport_status moved();
 
 private:
   struct config : caf::actor_system_config {

@@ -95,6 +95,80 @@ TEST_CASE("node: prompts give the reference tokens, one by one, all at once, col
   }
 }
 
+namespace {
+
+/// A stream on the processor that cannot be lent anything.
+class separate_stream final : public kernels::stream {
+public:
+  separate_stream(const kernels::stream_options& how, kernels::stream_events& events)
+    : inner_(kernels::make_cpu_stream(model(), how, events)) {}
+
+  const kernels::kv_layout& layout() const override {
+    return inner_->layout();
+  }
+  std::span<std::byte> pool() override {
+    return inner_->pool();
+  }
+  uint32_t slots() const override {
+    return inner_->slots();
+  }
+  void submit(kernels::prefill_work work) override {
+    inner_->submit(std::move(work));
+  }
+  void submit(kernels::decode_work work) override {
+    inner_->submit(std::move(work));
+  }
+  void submit(kernels::copy_work work) override {
+    inner_->submit(std::move(work));
+  }
+  void cancel(uint64_t id) override {
+    inner_->cancel(id);
+  }
+
+private:
+  std::unique_ptr<kernels::stream> inner_;
+};
+
+std::shared_ptr<device> separate_device(const kernels::stream_options& how) {
+  auto made = std::make_shared<device>();
+  made->events = std::make_unique<stream_forwarder>();
+  made->stream = std::make_unique<separate_stream>(how, *made->events);
+  return made;
+}
+
+} // namespace
+
+TEST_CASE("node: a prefix that is lent gives the tokens of one that is copied, and no byte of it moves") {
+  auto block_bytes = model()->layout(16).block_bytes();
+  for (auto prefills : {0u, 1u}) {
+    CAPTURE(prefills);
+    auto shape = cluster_shape{.prefills = prefills};
+    shape.coupled = prefills == 0 ? coupling::chunked : coupling::none;
+    auto apart = shape;
+    apart.make_device = separate_device;
+    auto lending = process_cluster{model(), shape};
+    auto copying = process_cluster{model(), apart};
+    auto request = process_cluster::greedy(long_prompt(77), 20);
+    request.choices = 2;
+    auto cold = copying.run({request});
+    REQUIRE_EQ(cold[0].error, ec::none);
+    CHECK_EQ(lending.run({request})[0].tokens, cold[0].tokens);
+    CHECK(copying.becomes_idle());
+    CHECK(lending.becomes_idle());
+    auto before = lending.moved().copied_bytes;
+    auto before_apart = copying.moved().copied_bytes;
+    for (auto* cluster : {&lending, &copying}) {
+      auto warm = cluster->run({request});
+      CHECK_EQ(warm[0].end.cached_tokens, 64);
+      CHECK_EQ(warm[0].tokens, cold[0].tokens);
+      CHECK(cluster->becomes_idle());
+    }
+    auto handed_over = prefills * 5 * block_bytes;
+    CHECK_EQ(lending.moved().copied_bytes - before, handed_over);
+    CHECK_EQ(copying.moved().copied_bytes - before_apart, 4 * block_bytes + handed_over);
+  }
+}
+
 TEST_CASE("node: a repeated prompt is cached but for its last token") {
   auto cluster = process_cluster{model(), {}};
   for (auto [tokens, cached] : {std::pair{45u, 32u}, std::pair{48u, 47u}, std::pair{3u, 0u}}) {

@@ -134,6 +134,9 @@ struct group_world {
     tell(place, published{order.id, static_cast<uint32_t>(order.keys.size())});
   }
   void serve(uint32_t, cancel_store&, token_id) {}
+  void serve(uint32_t, give_back&, token_id) {
+    FAIL("a group was lent nothing");
+  }
   void serve(uint32_t, cancel_move&, token_id) {}
   void serve(uint32_t, cancel_work&, token_id) {}
   void serve(uint32_t place, fence_node& order, token_id) {

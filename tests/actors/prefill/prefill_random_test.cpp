@@ -14,13 +14,31 @@ namespace {
 
 /// A prefill core whose peers answer over a wire that loses, doubles and reorders, and whose neighbours answer late.
 struct lossy_prefill : prefill_script {
-  explicit lossy_prefill(uint64_t seed) : prefill_script(12, 5), random(seed) {
+  explicit lossy_prefill(uint64_t seed) : prefill_script(with(seed)), random(seed) {
     tell(conductor_hello{the_conductor, 5});
     tell(peer_up{local_shard, {}});
   }
 
+  /// Every other one can read the local shard's pool in place.
+  static prefill_options with(uint64_t seed) {
+    auto options = options_for(12, 5, true);
+    if (seed % 2 == 0)
+      options.lent = lent_pool{local_shard.index, 100, 11};
+    return options;
+  }
+
   uint64_t below(uint64_t bound) {
     return random() % bound;
+  }
+
+  fetched answer_to(const fetch& ask) {
+    auto blocks = static_cast<uint32_t>(below(ask.keys.size() + 1));
+    auto news = fetched{ask.id, blocks, 0};
+    for (auto block = 0u; ask.lend > 0 && block < blocks; ++block)
+      news.lent.push_back(block < ask.lend && below(3) > 0 ? 100 + block : no_slot);
+    if (!news.lent.empty())
+      lent.insert(ask.id);
+    return news;
   }
 
   template <class Message>
@@ -70,7 +88,9 @@ struct lossy_prefill : prefill_script {
     for (auto& [to, message] : core.out.take())
       std::visit([&, &who = to](const auto& content) { answer(who, content); }, message);
     for (const auto& work : take_local<fetch>())
-      beside.push_back([this, work] { tell(fetched{work.id, static_cast<uint32_t>(below(work.keys.size() + 1)), 0}); });
+      beside.push_back([this, work] { tell(answer_to(work)); });
+    for (const auto& over : take_local<give_back>())
+      CHECK_EQ(lent.erase(over.id), 1);
     for (const auto& work : take_local<publish>())
       beside.push_back([this, work] { tell(published{work.id, 0}); });
     for (const auto& work : take_local<move_blocks>())
@@ -163,6 +183,7 @@ struct lossy_prefill : prefill_script {
   std::map<std::pair<ticket, uint32_t>, bool> rooms;
   std::set<std::pair<address, ticket>> over;
   std::map<uint64_t, uint32_t> attempts;
+  std::set<uint64_t> lent; ///< fetches that lent something, until it is given back
 };
 
 } // namespace
@@ -176,6 +197,7 @@ TEST_CASE("prefill_core: whatever is lost, doubled or late, slots add up, and in
       it.act();
     it.settle();
     CHECK(it.empty());
+    CHECK(it.lent.empty());
     it.forget();
     it.tick_after(250 * ms);
     CHECK_EQ(it.count<quiesced>(), 0);

@@ -12,7 +12,9 @@ namespace perigee::testing {
 /// of 8.
 struct prefill_script : core_script<prefill_core> {
   explicit prefill_script(uint32_t slots = 8, uint32_t queue_max = 4, bool keep = true)
-    : core_script(options_for(slots, queue_max, keep)) {}
+    : prefill_script(options_for(slots, queue_max, keep)) {}
+
+  explicit prefill_script(prefill_options options) : core_script(std::move(options)) {}
 
   static prefill_options options_for(uint32_t slots, uint32_t queue_max, bool keep) {
     auto options = prefill_options{};

@@ -21,7 +21,8 @@ std::vector<block_key> some_keys(uint64_t count) {
 
 /// A store client of which one fetch and one publish of two blocks each may be asked.
 struct client_script {
-  client_script() : core({the_client, 2, 64, std::nullopt, retry, 10'000 * ms, 4, 4, 16}) {
+  explicit client_script(std::optional<lent_pool> lent = {})
+    : core({the_client, 2, 64, std::nullopt, retry, 10'000 * ms, 4, 4, 16, lent}) {
     core.peer_up(far_shard, now);
   }
 
@@ -268,6 +269,80 @@ PROTOCOL_ROW("released") {
     it.core.on_released({far_shard, asked.op}, it.now);
   CHECK_EQ(it.core.open_ops(), 0);
   CHECK_EQ(it.take<fetched>().size(), 1);
+}
+
+namespace {
+
+/// A store client whose instance can read the pool of the shard beside it, from slot 50 on.
+constexpr auto shard_beside = address{role::shard, 3, the_client.node, 61};
+
+struct borrowing_script : client_script {
+  borrowing_script() : client_script(lent_pool{shard_beside.index, 50, 9}) {
+    core.peer_up(shard_beside, now);
+  }
+
+  borrow begin_borrow() {
+    auto ask = fetch{1, some_keys(2), {5, 6}, {{shard_beside, 2}}, 1'000 * ms};
+    ask.lend = 2;
+    core.start(owner, ask, now);
+    return take<borrow>().at(0);
+  }
+};
+
+} // namespace
+
+PROTOCOL_ROW("borrow") {
+  auto it = borrowing_script{};
+  it.begin_borrow();
+  CHECK(it.says_no_more<borrow>()); // It cannot be lost.
+  it.tick(1'000 * ms);              // The fetch's deadline.
+  CHECK_EQ(it.take<fetched>().at(0).blocks, 0);
+  auto bereaved = borrowing_script{};
+  bereaved.begin_borrow();
+  bereaved.core.peer_down(shard_beside, bereaved.now);
+  CHECK_EQ(bereaved.take<fetched>().at(0).blocks, 0);
+  auto shard = shard_script{};
+  shard.store(1);
+  for (auto i = 0; i < 2; ++i)
+    shard.core.on_borrow({the_client, 2, some_keys(2)});
+  auto answers = shard.take<lent_blocks>();
+  REQUIRE_EQ(answers.size(), 2);
+  CHECK(answers[0].slots == answers[1].slots);
+  CHECK_EQ(shard.core.index().pool().refs(answers[0].slots.at(0)), 3); // Both are added up.
+  shard.core.peer_down(the_client);
+  CHECK_EQ(shard.core.index().pool().refs(answers[0].slots.at(0)), 1);
+}
+
+PROTOCOL_ROW("lent_blocks") {
+  auto it = borrowing_script{};
+  auto asked = it.begin_borrow();
+  it.core.on_lent({shard_beside, asked.id, {3, 4}, false}, it.now);
+  CHECK(it.take<fetched>().at(0).lent == std::vector<uint32_t>{53, 54});
+  it.core.on_lent({shard_beside, asked.id, {3, 4}, false}, it.now);
+  CHECK(it.core.take_output().empty());
+}
+
+PROTOCOL_ROW("return_blocks") {
+  auto it = borrowing_script{};
+  auto asked = it.begin_borrow();
+  it.core.on_lent({shard_beside, asked.id, {3, 4}, false}, it.now);
+  it.take<fetched>();
+  it.core.give_back(owner, 1, it.now);
+  CHECK_EQ(it.take<return_blocks>().at(0).id, asked.id);
+  CHECK(it.says_no_more<return_blocks>());
+  auto bereaved = borrowing_script{};
+  asked = bereaved.begin_borrow();
+  bereaved.core.on_lent({shard_beside, asked.id, {3, 4}, false}, bereaved.now);
+  bereaved.core.peer_down(shard_beside, bereaved.now);
+  bereaved.core.give_back(owner, 1, bereaved.now);
+  CHECK(bereaved.take<return_blocks>().empty());
+  auto shard = shard_script{};
+  shard.store(1);
+  shard.core.on_borrow({the_client, 2, some_keys(2)});
+  auto slot = shard.take<lent_blocks>().at(0).slots.at(0);
+  for (auto i = 0; i < 2; ++i)
+    shard.core.on_return({the_client, 2});
+  CHECK_EQ(shard.core.index().pool().refs(slot), 1);
 }
 
 PROTOCOL_ROW("index_events") {
