@@ -84,7 +84,7 @@ struct reserve {
   std::vector<address> stages = {}; ///< who writes into the slots beside `from`
 };
 
-/// `slots` for the job's tokens, in order. Each write into them ends in `immediate`.
+/// `slots` for the job's tokens, in order; `no_slot` for blocks it has. Each write into them ends in `immediate`.
 struct granted {
   address from;
   ticket id;

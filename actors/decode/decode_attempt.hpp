@@ -27,6 +27,8 @@ struct decode_attempt {
   std::vector<uint32_t> slots; ///< of the job's tokens; empty once `running`; those that are lent are above the pool's
   std::vector<uint32_t> lent;  ///< those, as long as the attempt lives
   uint64_t lent_by = 0;        ///< the fetch to give back; 0: none
+  uint64_t fetch = 0;          ///< before slots are granted: what the local shard holds is being fetched; 0: not
+  uint32_t here = 0;           ///< so many of the first blocks came from there: nobody else writes them
   uint32_t immediate = 0;      ///< of the inbound transfer
   uint32_t arrived = 0;
   std::optional<handed_over> announced;

@@ -113,6 +113,9 @@ private:
   void add_ref(uint32_t slot);
   void drop_ref(uint32_t slot);
   attempt* find(const ticket& id);
+  void grant(const attempt& at);
+  bool look_beside(attempt& fresh);
+  void looked_beside(uint64_t now_ns, attempt& at, const fetched& answer);
   void try_join(uint64_t now_ns, const ticket& id);
   void fork(uint64_t now_ns, attempt& owner, const std::vector<token_id>& first_tokens, uint32_t reused);
   void admit_prompts(uint64_t now_ns);

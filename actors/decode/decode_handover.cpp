@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/core/marker.hpp"
 #include "actors/decode/decode_core.hpp"
+#include "actors/prefill/prefix_plan.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -16,11 +17,8 @@ constexpr auto tokens_expected = 1024u; // of an answer, to make room for at onc
 
 void decode_core::on(uint64_t now_ns, reserve request) {
   auto refuse = [&](ec reason) { out.to(request.from, refused{options_.self, request.id, request.revision, reason}); };
-  auto grant = [&](const attempt& at) {
-    out.to(at.job.from, granted{options_.self, at.job.id, options_.region, at.slots, at.immediate});
-  };
   if (auto* known = find(request.id)) {
-    if (known->at == stage::transfer && known->job.from == request.from)
+    if (known->at == stage::transfer && known->job.from == request.from && known->fetch == 0)
       grant(*known);
     else if (known->at == stage::leaving)
       refuse(ec::stale);
@@ -50,7 +48,53 @@ void decode_core::on(uint64_t now_ns, reserve request) {
   fresh.immediate = inbound_.open(fresh.job.id);
   fresh.writers = {fresh.job.from};
   fresh.tokens_max = fresh.job.tokens.size();
-  grant(fresh);
+  if (!look_beside(fresh))
+    grant(fresh);
+}
+
+void decode_core::grant(const attempt& at) {
+  auto slots = at.slots;
+  std::fill_n(slots.begin(), at.here, no_slot);
+  out.to(at.job.from, granted{options_.self, at.job.id, options_.region, std::move(slots), at.immediate});
+}
+
+/// What a shard beside it can lend need not be written here. Returns whether that is being asked.
+bool decode_core::look_beside(attempt& fresh) {
+  auto blocks = lendable_blocks(options_.layout.block_tokens, static_cast<uint32_t>(fresh.job.tokens.size()));
+  if (!options_.lent || !local_shard_ || blocks == 0 || !fresh.job.stages.empty())
+    return false;
+  auto tokens = std::span<const token_id>{fresh.job.tokens}.first(blocks * options_.layout.block_tokens);
+  fresh.fetch = ++numbers_;
+  fetches_[fresh.fetch] = fresh.job.id;
+  auto order = fetch{fresh.fetch,
+                     chain_keys(fresh.job.root, tokens, options_.layout.block_tokens),
+                     {fresh.slots.begin(), fresh.slots.begin() + blocks},
+                     {{*local_shard_, blocks}},
+                     to_ns(options_.times.transfer)};
+  order.lend = blocks;
+  local.push_back(std::move(order));
+  return true;
+}
+
+void decode_core::looked_beside(uint64_t now_ns, attempt& at, const fetched& answer) {
+  at.fetch = 0;
+  at.here = answer.blocks;
+  if (at.here > 0)
+    marker("decode: prefix is here");
+  if (!answer.lent.empty())
+    at.lent_by = answer.id;
+  for (auto i = size_t{0}; i < answer.lent.size(); ++i)
+    if (answer.lent[i] != no_slot) {
+      pool_.free(std::exchange(at.slots[i], answer.lent[i]));
+      at.lent.push_back(answer.lent[i]);
+    }
+  if (at.at == stage::leaving) {
+    marker("decode: left while it looked beside");
+    free_transfer(at.job.id);
+  } else {
+    grant(at);
+  }
+  after(now_ns);
 }
 
 void decode_core::on(uint64_t now_ns, const arrived& news) {
@@ -90,8 +134,10 @@ void decode_core::try_join(uint64_t now_ns, const ticket& id) {
   inbound_.close(at.immediate);
   joined_.bury(id);
   for (auto slot : at.slots)
-    pool_.to_live(slot);
-  written_.insert(written_.end(), at.slots.begin(), at.slots.end());
+    if (!is_lent(slot)) {
+      pool_.to_live(slot);
+      written_.push_back(slot);
+    }
   out.to(at.job.from, joined{options_.self, id});
   auto news = *std::exchange(at.announced, std::nullopt);
   fork(now_ns, at, news.first_tokens, news.reused);
@@ -149,7 +195,9 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
         pool_.add_ref(slot); // Its sequence may end, and a peer be given the slot to write to, before the copy ran.
         held.slots.push_back(slot);
       }
-    local.push_back(run_copy{std::move(copies), std::exchange(written_, {})}); // Runs before the next step, because the stream keeps the order.
+    local.push_back(
+      run_copy{std::move(copies),
+               std::exchange(written_, {})}); // Runs before the next step, because the stream keeps the order.
   }
   for (auto [order, finish] : ended)
     end_sequence(order, finish, false);
@@ -173,7 +221,8 @@ void decode_core::on(uint64_t now_ns, const quiesced& news) {
   after(now_ns);
 }
 
-/// A writer died. What it wrote is fenced; if it was the head of a group, the stages may still write and are asked each.
+/// A writer died. What it wrote is fenced; if it was the head of a group, the stages may still write and are asked
+/// each.
 void decode_core::writer_lost(uint64_t now_ns, attempt& written, const address& gone) {
   marker("decode: writer died");
   leave(now_ns, written);
@@ -216,6 +265,8 @@ void decode_core::leave(uint64_t, attempt& unwanted) {
     out.to(*unwanted.cancel_asked_by, cancelled{options_.self, unwanted.job.id});
   if (unwanted.prompt)
     leave_prompt(unwanted);
+  else if (unwanted.fetch != 0)
+    local.push_back(cancel_store{unwanted.fetch});
 }
 
 void decode_core::fence(attempt& written, const address& writer) {
@@ -240,11 +291,13 @@ void decode_core::on(uint64_t now_ns, const node_fenced& news) {
 /// If nobody can write to its slots any more.
 void decode_core::free_transfer(const ticket& id) {
   auto& at = attempts_.at(id);
-  if (!at.writers.empty() || at.fences > 0)
+  if (!at.writers.empty() || at.fences > 0 || at.fetch != 0)
     return;
   assert(at.at == stage::leaving);
   for (auto slot : at.slots)
-    pool_.free(slot);
+    if (!is_lent(slot))
+      pool_.free(slot);
+  return_lent(at);
   inbound_.close(at.immediate);
   over_.bury(id);
   attempts_.erase(id);

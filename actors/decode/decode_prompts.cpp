@@ -126,6 +126,8 @@ void decode_core::on(uint64_t now_ns, const fetched& answer) {
   auto id = at->second;
   fetches_.erase(at);
   auto& owner = attempts_.at(id);
+  if (!owner.prompt)
+    return looked_beside(now_ns, owner, answer);
   auto& prompt = *owner.prompt;
   prompt.fetching = false;
   take_lent(owner, answer.lent);

@@ -102,7 +102,7 @@ void prefill_core::push_write(attempt& next, const attempt::write& what, bool le
   auto layer = what.layers.first;
   auto bytes = (what.layers.end_of(layout.layers) - layer) * layout.layer_bytes;
   for (auto block = what.block_first; block < what.block_last; ++block)
-    if (auto slot = next.slots[block]; is_lent(slot) == lent)
+    if (auto slot = next.slots[block]; is_lent(slot) == lent && next.where.slots[block] != no_slot)
       move.pieces.push_back({layout.offset(lent ? slot - options_.lent->slot_first : slot, layer),
                              layout.offset(next.where.slots[block], layer), bytes});
   if (move.pieces.empty())

@@ -59,12 +59,14 @@ cluster::cluster(world& home, cluster_options options)
   add_node({{role::conductor, 0}});
   for (uint32_t i = 0; i < options_.prefills; ++i) {
     std::vector<place> places{{role::prefill, i}};
+    if (options_.decodes_beside_prefills && i < options_.decodes)
+      places.push_back({role::decode, i});
     if (options_.shards_beside_prefills && i < options_.shards)
       places.push_back({role::shard, i});
     add_node(std::move(places));
   }
   auto coupled = options_.coupled != coupling::none;
-  for (uint32_t i = 0; i < options_.decodes; ++i) {
+  for (uint32_t i = options_.decodes_beside_prefills ? options_.prefills : 0; i < options_.decodes; ++i) {
     std::vector<place> places{{role::decode, i}};
     if (coupled && i < options_.shards)
       places.push_back({role::shard, i});

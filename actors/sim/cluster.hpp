@@ -21,6 +21,7 @@ struct cluster_options {
   uint32_t decodes = 3;
   uint32_t shards = 3;
   bool shards_beside_prefills = false; ///< shard i on the node of prefill instance i; otherwise on nodes of their own
+  bool decodes_beside_prefills = false; ///< the same of decode instance i
   toy_model model;
   device_costs costs;
   uint32_t prefill_slots = 128;

@@ -117,7 +117,12 @@ TEST_CASE("cluster: instances that do both, on rough networks, short of room, an
   for (auto how : {coupling::chunked, coupling::prefill_first}) {
     run_seeds(10, [&](uint64_t seed) { return coupled(rough(seed), how); },
               {"decode: prompt computed here", "decode: cancel prompt"});
-    run_seeds(6, [&](uint64_t seed) { return coupled(crowded(seed), how); }, {"decode: preempted"});
+    auto make_crowded = [&](uint64_t seed) {
+      auto what = coupled(crowded(seed), how);
+      what.nodes.decode_slots = 15; // Prefixes that are lent take none of them.
+      return what;
+    };
+    run_seeds(6, make_crowded, {"decode: preempted"});
     run_seeds(8, [&](uint64_t seed) { return coupled(with_deaths(seed, victims), how); },
               {"decode: prompt computed here", "session: decode lost"});
   }
@@ -180,6 +185,20 @@ TEST_CASE("cluster: instances read blocks of the shards beside them in place, an
   INFO(alone.text());
   CHECK(alone.lent > 0);
   CHECK(alone.clients.errors.empty());
+}
+
+TEST_CASE("cluster: what a shard beside a decode instance holds is not written there, on rough networks and through deaths") {
+  auto victims = std::vector<std::pair<role, uint32_t>>{{role::prefill, 0}, {role::decode, 1}, {role::conductor, 0}};
+  auto make_dying = [&](uint64_t seed) { return together(with_deaths(seed, victims)); };
+  auto check = [](const summary& sum) {
+    INFO(sum.text());
+    CHECK(sum.lent > 0);
+    CHECK(sum.markers.at("decode: prefix is here") > 0);
+  };
+  check(run_seeds(30, [](uint64_t seed) { return together(rough(seed)); }, {}));
+  check(run_seeds(10, [](uint64_t seed) { return together(crowded(seed)); }, {}));
+  check(run_seeds(12, make_dying, {}));
+  check(run_seeds(8, [](uint64_t seed) { return together(with_broken_devices(seed)); }, {}));
 }
 
 TEST_CASE("cluster: devices break") {

@@ -122,6 +122,12 @@ scenario beside(scenario what) {
   return what;
 }
 
+scenario together(scenario what) {
+  what = beside(std::move(what));
+  what.nodes.decodes_beside_prefills = true;
+  return what;
+}
+
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims) {
   struct death {
     role kind;

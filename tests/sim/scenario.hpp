@@ -78,6 +78,9 @@ scenario coupled(scenario what, coupling how);
 /// As `what`, with shards beside prefill instances, which read their blocks in place.
 scenario beside(scenario what);
 
+/// The same, with decode instances there too.
+scenario together(scenario what);
+
 /// As `rough`, and while requests come those nodes are killed and started again, one after the other or several at once.
 scenario with_deaths(uint64_t seed, std::vector<std::pair<role, uint32_t>> victims);
 

@@ -190,3 +190,82 @@ TEST_CASE("decode_core: a sequence of lent blocks ends only when it has the whol
   CHECK_EQ(it.take_local<give_back>().size(), 1);
   CHECK(it.empty());
 }
+
+TEST_CASE("decode_core: what the shard beside it holds is lent before slots are granted, and not written") {
+  auto it = lending_script{};
+  auto request = it.reservation(1, 18, 2);
+  it.tell(request);
+  it.tell(request); // Repeated meanwhile.
+  CHECK_EQ(it.count<granted>(), 0);
+  auto ask = it.only_local<fetch>();
+  CHECK_EQ(ask.lend, 4);
+  CHECK(ask.keys == chain_keys(request.root, std::span{request.tokens}.first(16), 4));
+  REQUIRE_EQ(ask.plan.size(), 1);
+  CHECK(ask.plan[0].shard == shard_here);
+  it.tell(fetched{ask.id, 3, 64, {46, no_slot, 45}}); // The second was read.
+  it.tell(request);
+  auto answers = it.take_sent<granted>();
+  REQUIRE_EQ(answers.size(), 2);
+  auto where = answers[0].second;
+  CHECK(where.slots == answers[1].second.slots);
+  REQUIRE_EQ(where.slots.size(), 5);
+  CHECK(std::vector<uint32_t>(where.slots.begin(), where.slots.begin() + 3)
+        == std::vector<uint32_t>{no_slot, no_slot, no_slot});
+  CHECK_LT(where.slots[3], 16);
+  CHECK_EQ(it.slots(slot_state::transfer), 3);
+  it.tell(it.announcement(request, 1));
+  it.tell(arrived{where.immediate});
+  CHECK_EQ(it.only<joined>(the_prefill).id, request.id);
+  for (const auto& copy : it.take_local<run_copy>()) {
+    CHECK(std::find(copy.written.begin(), copy.written.end(), ask.slots[1]) != copy.written.end());
+    it.tell(done(copy.work.id));
+  }
+  auto rows = it.step(end_token).rows;
+  REQUIRE_EQ(rows.size(), 2);
+  for (const auto& row : rows)
+    CHECK(std::vector<uint32_t>(row.blocks.begin(), row.blocks.begin() + 4)
+          == std::vector<uint32_t>{46, ask.slots[1], 45, where.slots[3]});
+  CHECK_EQ(it.only_local<give_back>().id, ask.id);
+  CHECK(it.empty());
+}
+
+TEST_CASE("decode_core: nobody is waited for where no shard beside it could have anything") {
+  auto it = lending_script{};
+  it.tell(it.reservation(1, 4));
+  CHECK_EQ(it.count<granted>(), 1); // One block, which is written.
+  auto grouped = it.reservation(2, 18, 1, 0, 50);
+  grouped.stages = {other_prefill};
+  it.tell(grouped);
+  CHECK_EQ(it.count<granted>(), 1);
+  it.tell(peer_down{shard_here});
+  it.tell(it.reservation(3, 18, 1, 0, 90));
+  CHECK_EQ(it.count<granted>(), 1);
+  CHECK(it.take_local<fetch>().empty());
+}
+
+TEST_CASE(
+  "decode_core: a reservation that ends while the shard is asked frees its slots and its loan when it answered") {
+  auto it = lending_script{};
+  auto request = it.reservation(1, 18);
+  it.tell(request);
+  auto ask = it.only_local<fetch>();
+  SUBCASE("quiesced by prefill") {
+    it.tell(quiesced{the_prefill, request.id, true});
+  }
+  SUBCASE("by the death of prefill") {
+    it.tell(peer_down{the_prefill});
+    for (const auto& fence : it.take_local<fence_node>())
+      it.tell(node_fenced{fence.id});
+  }
+  SUBCASE("cancelled") {
+    it.tell(cancel{the_conductor, 5, request.id});
+    it.tell(quiesced{the_prefill, request.id, true});
+  }
+  CHECK_EQ(it.only_local<cancel_store>().id, ask.id);
+  CHECK_EQ(it.slots(slot_state::transfer), 5);
+  CHECK(it.take_local<give_back>().empty());
+  it.tell(fetched{ask.id, 2, 0, {46, 45}});
+  CHECK_EQ(it.count<granted>(), 0);
+  CHECK_EQ(it.only_local<give_back>().id, ask.id);
+  CHECK(it.empty());
+}

@@ -153,3 +153,26 @@ TEST_CASE("prefill_core: a group's head borrows nothing") {
   it.tell(it.grouped_job(1, 18));
   CHECK_EQ(it.only_local<fetch>().lend, 0);
 }
+
+TEST_CASE("prefill_core: blocks that the decode instance has are not written there") {
+  auto it = lending_script{};
+  auto job = it.job(1, 18);
+  it.tell(job);
+  auto ask = it.only_local<fetch>();
+  it.tell(fetched{ask.id, 4, 0, {25, 24, 23, 22}});
+  it.tell(granted{the_decode, job.id, {8, 0, 1 << 20}, {no_slot, no_slot, no_slot, 103, 104}, 55});
+  auto move = it.only_local<move_blocks>();
+  REQUIRE_EQ(move.pieces.size(), 1);
+  CHECK_EQ(move.pieces[0].local_offset, 2 * 128);
+  CHECK_EQ(move.pieces[0].remote_offset, 103 * 128);
+  it.tell(ended_move(move.id));
+  it.compute();
+  CHECK_EQ(it.move_all(), 2);
+  auto announced = it.only<handed_over>(the_decode);
+  CHECK_EQ(announced.pieces, 3);
+  CHECK_EQ(announced.bytes, 2 * 128);
+  it.tell(joined{the_decode, job.id});
+  CHECK_EQ(it.take_local<give_back>().size(), 1);
+  CHECK(it.take_local<publish>().empty());
+  CHECK(it.empty());
+}
