@@ -74,6 +74,7 @@ std::string outcome_line(const sim_run& run, size_t number, const sim::request_r
   line["output_tokens"] = record.output_tokens;
   line["ttft_ns"] = record.ttft_ns;
   line["last_token_ns"] = record.last_token_ns;
+  line["tbt_ns"] = record.tbt_ns;
   return boost::json::serialize(line);
 }
 
