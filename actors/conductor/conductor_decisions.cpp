@@ -125,6 +125,8 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.sort_key = waiting.sort_key;
   query.held = static_cast<uint32_t>(held_.size());
   query.held_ns = held_ns_;
+  if (options_.groups && options_.groups->stages_max > 1)
+    query.shared_tokens_min = options_.groups->uncached_tokens_min;
   if (!held_.empty())
     query.held_key = std::get<0>(*held_.begin());
   for (const auto* at : books_.changes())

@@ -85,12 +85,15 @@ struct reserve {
 };
 
 /// `slots` for the job's tokens, in order; `no_slot` for blocks it has. Each write into them ends in `immediate`.
+/// `tells_first`: a step takes so long that the first token, sent when it is computed, could be followed later than
+/// promised; the decode instance tells it after it has joined, and prefill tells only what ends with it.
 struct granted {
   address from;
   ticket id;
   transport::remote_region region;
   std::vector<uint32_t> slots;
   uint32_t immediate = 0;
+  bool tells_first = false;
 };
 
 struct refused {
@@ -235,7 +238,8 @@ bool inspect(Inspector& f, reserve& x) {
 template <class Inspector>
 bool inspect(Inspector& f, granted& x) {
   return f.object(x).fields(f.field("from", x.from), f.field("id", x.id), f.field("region", x.region),
-                            f.field("slots", x.slots), f.field("immediate", x.immediate));
+                            f.field("slots", x.slots), f.field("immediate", x.immediate),
+                            f.field("tells_first", x.tells_first));
 }
 
 template <class Inspector>

@@ -174,6 +174,7 @@ struct route_query {
   uint32_t held = 0;            ///< other requests that are held
   uint64_t held_ns = 0;         ///< their prefill times in all, each with the best prefix
   uint64_t held_key = 0;        ///< sort key of the first of them
+  uint32_t shared_tokens_min = 0; ///< prompts with so many uncached tokens may be shared by a group; 0: none is
 };
 
 enum class verdict : uint8_t { place, hold, reject };
@@ -309,7 +310,7 @@ bool inspect(Inspector& f, route_query& x) {
     f.field("slo_tbt_ns", x.slo_tbt_ns), f.field("step", x.step), f.field("fresh", x.fresh),
     f.field("refusable", x.refusable),
     f.field("sort_key", x.sort_key), f.field("held", x.held), f.field("held_ns", x.held_ns),
-    f.field("held_key", x.held_key));
+    f.field("held_key", x.held_key), f.field("shared_tokens_min", x.shared_tokens_min));
 }
 
 template <class Inspector>

@@ -39,6 +39,7 @@ struct decode_attempt {
   uint32_t open = 0; ///< sequences that have not ended
   uint64_t tokens_max = 0;
   std::optional<address> cancel_asked_by;
+  bool tells_first = false; ///< prefill leaves first tokens to this instance
 };
 
 /// One choice being generated. The newest token has no KV yet.

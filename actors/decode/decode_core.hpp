@@ -46,6 +46,7 @@ struct decode_options {
   uint32_t twin = 0;          ///< 1 + index of the prefill instance on the same device; 0: none
   bool spare = false;         ///< the device begins as that
   std::optional<lent_pool> lent = {}; ///< the local shard's, if the stream can read there
+  uint64_t slo_tbt_ns = 0;    ///< promised time between tokens; 0: none is
 };
 
 /// Everything a decode instance decides and remembers, without actor, clock or I/O. Ends and time stand in
@@ -132,6 +133,9 @@ private:
   void fail_prompt(uint64_t now_ns, const ticket& id, ec reason);
   void leave_prompt(attempt& unwanted);
   void free_if_quiet(const ticket& id);
+  bool is_slow() const;
+  bool breaks_gap(uint64_t now_ns) const;
+  void tell_first_tokens();
   void step(uint64_t now_ns);
   bool has_block(const sequence& at) const;
   bool ensure_block(uint64_t order);
@@ -180,6 +184,8 @@ private:
   std::optional<chunk_item> chunk_; // stream item in flight
   std::optional<uint64_t> step_;                         // stream item in flight
   uint64_t step_since_ns_ = 0;
+  uint64_t step_ns_ = 0;              ///< what the last step took
+  std::vector<uint64_t> first_held_; ///< sequences, some of which may have ended, whose first token waits for the step
   std::vector<sequence*> step_rows_; // none of them ends before the step does
   uint64_t step_context_ = 0;
   struct copying {

@@ -46,6 +46,7 @@ void decode_core::on(uint64_t now_ns, reserve request) {
   fresh.deadline_ns = now_ns + fresh.job.deadline_ns;
   fresh.slots = *pool_.take(need, slot_state::transfer);
   fresh.immediate = inbound_.open(fresh.job.id);
+  fresh.tells_first = is_slow();
   fresh.writers = {fresh.job.from};
   fresh.tokens_max = fresh.job.tokens.size();
   if (!look_beside(fresh))
@@ -55,7 +56,7 @@ void decode_core::on(uint64_t now_ns, reserve request) {
 void decode_core::grant(const attempt& at) {
   auto slots = at.slots;
   std::fill_n(slots.begin(), at.here, no_slot);
-  out.to(at.job.from, granted{options_.self, at.job.id, options_.region, std::move(slots), at.immediate});
+  out.to(at.job.from, granted{options_.self, at.job.id, options_.region, std::move(slots), at.immediate, at.tells_first});
 }
 
 /// What a shard beside it can lend need not be written here. Returns whether that is being asked.
@@ -153,6 +154,9 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
   auto shared = job.tokens.size() / options_.layout.block_tokens;
   auto ended = std::vector<std::pair<uint64_t, finish_reason>>{};
   owner.open = static_cast<uint32_t>(job.gen.choices.size());
+  auto is_held = owner.tells_first && breaks_gap(now_ns);
+  if (is_held)
+    marker("decode: first token waits for the step");
   for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
     const auto& choice = job.gen.choices[i];
     auto order = ++orders_;
@@ -179,7 +183,10 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
       }
     }
     fresh.stream = &tokens_.open(id, choice.choice, job.session, choice.generated, reused);
-    tokens_.push(*fresh.stream, first_tokens[i]);
+    if (is_held)
+      first_held_.push_back(order);
+    else
+      tokens_.push(*fresh.stream, first_tokens[i]);
     auto finish = job.gen.finish_after(first_tokens[i], choice.generated + 1);
     if (torn)
       ended.emplace_back(order, finish_reason::preempted);

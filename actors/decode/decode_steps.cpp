@@ -7,6 +7,15 @@
 
 namespace perigee {
 
+namespace {
+
+/// What a step of `step_ns` takes with another row, at most.
+uint64_t with_one_more(uint64_t step_ns) {
+  return step_ns + step_ns / 16;
+}
+
+} // namespace
+
 bool decode_core::has_block(const sequence& at) const {
   return at.blocks.size() * options_.layout.block_tokens >= at.size();
 }
@@ -42,9 +51,31 @@ bool decode_core::ensure_block(uint64_t order) {
   }
 }
 
+/// Whether what joins may have to wait for a step, and then for its own, for longer than is promised between tokens.
+bool decode_core::is_slow() const {
+  return options_.slo_tbt_ns > 0 && 2 * with_one_more(step_ns_) > options_.slo_tbt_ns;
+}
+
+/// Whether a token that is told now would be followed later than promised: after the step that runs and another.
+bool decode_core::breaks_gap(uint64_t now_ns) const {
+  if (!step_ || options_.slo_tbt_ns == 0)
+    return false;
+  auto left_ns = step_ns_ - std::min(step_ns_, now_ns - step_since_ns_);
+  return left_ns + with_one_more(step_ns_) > options_.slo_tbt_ns;
+}
+
+/// Before the step that makes the second ones.
+void decode_core::tell_first_tokens() {
+  for (auto order : first_held_)
+    if (auto at = sequences_.find(order); at != sequences_.end())
+      tokens_.push(*at->second.stream, at->second.fresh.front());
+  first_held_.clear();
+}
+
 void decode_core::step(uint64_t now_ns) {
   if (step_ || chunk_ || device_broken_)
     return;
+  tell_first_tokens();
   if (start_chunk(now_ns) && options_.coupled == coupling::prefill_first)
     return;
   auto work = kernels::decode_work{};
@@ -107,8 +138,9 @@ void decode_core::on(uint64_t now_ns, const work_done& answer) {
   after(now_ns);
 }
 
-void decode_core::finish_step(uint64_t, const kernels::work_result& result) {
+void decode_core::finish_step(uint64_t now_ns, const kernels::work_result& result) {
   const auto& rows = step_rows_;
+  step_ns_ = now_ns - step_since_ns_;
   if (result.outcome.ok())
     reporter_.sample(step_sample{static_cast<uint32_t>(rows.size()), step_context_, result.busy_ns});
   else

@@ -172,6 +172,7 @@ private:
     options.local_shard = local_shard(instance.index);
     options.order = spec_.order;
     options.prompts_max = spec_.prefill_queue_max;
+    options.slo_tbt_ns = spec_.slo_tbt_ns;
     options.twin = instance.twin;
     options.spare = instance.spare;
     options.lent = lend(instance);

@@ -49,6 +49,7 @@ struct node_spec {
   coupling coupled = coupling::none;   ///< how decode instances compute prompts themselves
   uint32_t mixed_chunk_tokens = 1024;  ///< of such a prompt, between two steps
   bool keep_generated = true;        ///< decode offers full generated blocks to the shards
+  uint64_t slo_tbt_ns = 0;           ///< promised time between tokens; 0: none is
 
   struct gateway {
     uint32_t index = 0;

@@ -103,6 +103,7 @@ struct node_runtime::parts {
     spec.fingerprint = fingerprint;
     spec.chunk_tokens = config.prefill_chunk;
     spec.batch_max = config.max_batch;
+    spec.slo_tbt_ns = ns(config.slo.tbt);
     spec.order = find_local_order(config.policy.local_order).value();
     spec.coupled = find_coupling(config.policy.coupled).value();
     spec.mixed_chunk_tokens = config.prefill_chunk;

@@ -21,8 +21,10 @@ namespace perigee {
 /// - Order: the least prefill time with the best prefix. A request has to begin by `latest` = arrival + SLO - prefill
 ///   time, which is taken for longer by `caution` times the usual error of such predictions. With less than
 ///   `urgent-s` until `latest` it goes first, earliest `latest` first, unless the backlog (prefill time of all that
-///   is held or placed, for each instance) is above `backlog-s` and its own prefill above `heavy-s`: then it is
-///   refused, because it would make many others late for itself.
+///   is held or placed, for each instance) is above `backlog-s` and its own prefill above `heavy-s`: it would make many
+///   others late for itself, and keeps its place in the order.
+/// - Prompts that instances may share (`shared_tokens_min`) are computed sooner once they begin: their `latest` counts
+///   `shared_share` of the time that one instance takes.
 /// - After `latest` it is refused: it has cost nothing yet. What was accepted before is never refused, and goes
 ///   first.
 /// - Where a device has an instance of each kind, `device_roles` says which of them takes work: as few decode as keep
@@ -38,11 +40,12 @@ struct route_perigee {
   double urgent_s = 3.4;
   double lookahead_s = 0.07;
   double stale = 1.2;
-  double backlog_s = 5.5;
+  double backlog_s = 9;
   double heavy_s = 8;
   double caution = 0.2;
   double idle_share = 0.43;
-  double pressed_share = 0.58;
+  double pressed_share = 0.75;
+  double shared_share = 0.5;
   device_roles roles;
 
   static constexpr std::array parameters{
@@ -63,18 +66,21 @@ struct route_perigee {
                                     "share of the promised token time that a step may take where no prompt waits"},
     policy_parameter<route_perigee>{"pressed-share", &route_perigee::pressed_share, 0, 1e6,
                                     "the same where prompts wait"},
+    policy_parameter<route_perigee>{"shared-share", &route_perigee::shared_share, 0, 1,
+                                    "share of its prefill time on one instance that a prompt takes which may be shared"},
   };
 
   route_decision decide(const route_query& query, const load_view& view) {
     roles.update(query, view, {idle_share, pressed_share}, ports_.load(query.now_ns));
     age_.look(query.now_ns, view);
     auto ideal_ns = least_prefill_ns(query);
-    auto longest_ns = ideal_ns + static_cast<uint64_t>(caution * query.prefill_error * static_cast<double>(ideal_ns));
+    auto longest_ns = longest_prefill_ns(query, ideal_ns);
     auto latest_ns = query.arrived_ns + query.slo_ttft_ns - std::min(query.slo_ttft_ns, longest_ns);
     auto is_late = query.now_ns > latest_ns;
-    auto is_urgent = query.now_ns + ns(urgent_s) >= latest_ns;
-    if (query.refusable && (is_late || (is_urgent && is_too_heavy(query, view))))
+    if (query.refusable && is_late)
       return refuse();
+    auto is_near = query.now_ns + ns(urgent_s) >= latest_ns;
+    auto is_urgent = is_near && !(query.refusable && is_too_heavy(query, view));
     auto sort_key = is_urgent ? latest_ns : normal | ideal_ns;
     auto decision = route_decision{};
     auto is_next = !is_behind_held(query, sort_key);
@@ -88,7 +94,7 @@ struct route_perigee {
     }
     decision.chosen = {};
     decision.sort_key = sort_key;
-    decision.ask_again_ns = is_late ? 0 : is_urgent ? latest_ns + 1 : latest_ns - ns(urgent_s);
+    decision.ask_again_ns = is_late ? 0 : is_near ? latest_ns + 1 : latest_ns - ns(urgent_s);
     auto free_ns = is_next ? first_free_ns(query, view, lookahead_ns()) : 0;
     if (free_ns > 0 && (decision.ask_again_ns == 0 || free_ns < decision.ask_again_ns))
       decision.ask_again_ns = free_ns;
@@ -118,6 +124,15 @@ private:
       if (computes_more(query, at))
         least_ns = std::min(least_ns, at.prefill_own_ns);
     return least_ns;
+  }
+
+  /// From its first chunk to its first token, as instances that share it may need.
+  uint64_t longest_prefill_ns(const route_query& query, uint64_t ideal_ns) const {
+    auto cached = uint64_t{query.best_blocks} * query.block_tokens;
+    auto uncached = query.prompt_tokens - std::min<uint64_t>(query.prompt_tokens, cached);
+    auto is_shared = query.shared_tokens_min > 0 && uncached >= query.shared_tokens_min;
+    return static_cast<uint64_t>((is_shared ? shared_share : 1) * (1 + caution * query.prefill_error)
+                                 * static_cast<double>(ideal_ns));
   }
 
   route_decision place(const route_query& query, const load_view& view) const {

@@ -190,14 +190,17 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   next.first_tokens = result.tokens;
   std::erase(queue_, id);
   next.finished_here = true;
+  auto is_left_to_decode = next.decode_side == grant::granted && next.where.tells_first;
   for (auto i = size_t{0}; i < job.gen.choices.size(); ++i) {
     const auto& choice = job.gen.choices[i];
-    auto& stream = tokens_.open(id, choice.choice, job.from, choice.generated, next.reused);
-    tokens_.push(stream, result.tokens[i]);
     auto finish = job.gen.finish_after(result.tokens[i], choice.generated + 1);
     if (finish == finish_reason::none)
       next.finished_here = false;
-    else
+    if (finish == finish_reason::none && is_left_to_decode)
+      continue;
+    auto& stream = tokens_.open(id, choice.choice, job.from, choice.generated, next.reused);
+    tokens_.push(stream, result.tokens[i]);
+    if (finish != finish_reason::none)
       tokens_.finish(id, choice.choice, finish);
   }
   send_tokens(now_ns, UINT64_MAX);

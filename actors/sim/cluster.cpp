@@ -112,6 +112,7 @@ node_spec cluster::spec_of(uint32_t number) {
   spec.fingerprint = fingerprint();
   spec.chunk_tokens = options_.chunk_tokens;
   spec.batch_max = options_.batch_max;
+  spec.slo_tbt_ns = options_.slo_tbt_ns;
   spec.coupled = options_.coupled;
   spec.mixed_chunk_tokens = options_.chunk_tokens;
   spec.make_fabric = [this, number](transport::fabric_events& events) { return fabrics_->make_fabric(number, events); };

@@ -29,6 +29,7 @@ struct cluster_options {
   uint32_t shard_slots = 256;
   uint32_t chunk_tokens = 16;
   uint32_t batch_max = 16;
+  uint64_t slo_tbt_ns = 60'000; ///< promised between tokens: less than two steps now and then
   timing times;
   std::string policy = "kvcache-centric";
   /// Not `none`: there are no prefill instances, and the first shards stand beside decode instances.

@@ -90,6 +90,7 @@ node_spec replay_cluster::begin_node() {
   spec.mixed_chunk_tokens = options_.mixed_chunk_tokens;
   spec.evicts = options_.evicts;
   spec.copies_cool = options_.copies_cool;
+  spec.slo_tbt_ns = options_.slo_tbt_ns;
   spec.batch_max = options_.batch_max > 0 ? options_.batch_max : options_.requests_max;
   spec.prefill_queue_max = options_.requests_max;
   spec.keep_generated = false; // A public trace has no keys for what was generated.
