@@ -59,9 +59,10 @@ void conductor_core::on(uint64_t now_ns, const redirect& request) {
     for (const auto* at : books_.instances(role::decode))
       if (at->who != entry->decode && decode_has_room(*at, owner->request) && (!best || rank(*at) < rank(*best)))
         best = at;
+    // It may have room when it is asked again. What is asked for is counted there already.
     const auto* same = books_.find(entry->decode);
-    if (!best && same && decode_has_room(*same, owner->request))
-      best = same; // It may have room when it is asked again.
+    if (!best && same && is_used(*same) && (same->open <= 1 || same->tokens <= same->last.token_capacity))
+      best = same;
     if (!best) {
       answer.reason = ec::out_of_blocks;
       out.to(request.from, answer);

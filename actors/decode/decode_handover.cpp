@@ -183,11 +183,11 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
       }
     }
     fresh.stream = &tokens_.open(id, choice.choice, job.session, choice.generated, reused);
-    if (is_held)
+    auto finish = job.gen.finish_after(first_tokens[i], choice.generated + 1);
+    if (is_held && finish == finish_reason::none && !torn)
       first_held_.push_back(order);
     else
       tokens_.push(*fresh.stream, first_tokens[i]);
-    auto finish = job.gen.finish_after(first_tokens[i], choice.generated + 1);
     if (torn)
       ended.emplace_back(order, finish_reason::preempted);
     else if (finish != finish_reason::none)

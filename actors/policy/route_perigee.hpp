@@ -66,8 +66,9 @@ struct route_perigee {
                                     "share of the promised token time that a step may take where no prompt waits"},
     policy_parameter<route_perigee>{"pressed-share", &route_perigee::pressed_share, 0, 1e6,
                                     "the same where prompts wait"},
-    policy_parameter<route_perigee>{"shared-share", &route_perigee::shared_share, 0, 1,
-                                    "share of its prefill time on one instance that a prompt takes which may be shared"},
+    policy_parameter<route_perigee>{
+      "shared-share", &route_perigee::shared_share, 0, 1,
+      "share of its prefill time on one instance that a prompt takes which may be shared"},
   };
 
   route_decision decide(const route_query& query, const load_view& view) {

@@ -95,6 +95,7 @@ def outcomes():
     for line in lines:
         check_equal((line["finished"], line["input_tokens"], line["output_tokens"]), (True, 40, 7), f"in {line}")
         check(0 < line["ttft_ns"] < line["last_token_ns"], f"times of {line}")
+        check(0 < line["tbt_ns"] < line["last_token_ns"], f"time between tokens of {line}")
     check_equal(json.loads(out)["rows"][0]["hit_tokens"], 32, "hit tokens of the row")
     code, _, _ = run(*flags, "--block-tokens", 16, "--outcomes", "/no/such/folder/file")
     check_equal(code, 1, "a file that cannot be written")

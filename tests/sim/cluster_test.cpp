@@ -9,8 +9,8 @@ using namespace perigee::sim;
 
 namespace {
 
-/// Runs a scenario for several seeds; wants no problem and, unless the tests were told to try fewer seeds, each of those
-/// markers at least once.
+/// Runs a scenario for several seeds; wants no problem and, unless the tests were told to try fewer seeds, each of
+/// those markers at least once.
 template <class Scenario>
 summary run_seeds(uint64_t full, Scenario make, const std::vector<const char*>& wanted) {
   summary sum;
@@ -29,7 +29,8 @@ summary run_seeds(uint64_t full, Scenario make, const std::vector<const char*>& 
 }
 
 summary run_deaths(const std::vector<std::pair<role, uint32_t>>& victims, const std::vector<const char*>& wanted) {
-  return run_seeds(12, [&](uint64_t seed) { return with_deaths(seed, victims); }, wanted);
+  return run_seeds(
+    12, [&](uint64_t seed) { return with_deaths(seed, victims); }, wanted);
 }
 
 } // namespace
@@ -50,11 +51,11 @@ TEST_CASE("cluster: 200 requests on 11 nodes, rough networks, small caches, clie
   auto seeds = testing::seeds(100);
   auto sum = run_seeds(100, rough,
                        {"decode: announced before arrived", "decode: cancel running", "decode: cancel transfer",
-                        "decode: forked", "decode: late write", "decode: stale reserve", "fabric: connection broke",
-                        "prefill: cancel computed", "prefill: cancel computing", "prefill: cancel fetching",
-                        "prefill: cancel queued", "prefill: ended with the first token",
-                        "prefill: whole prompt cached", "session: client left", "session: stale placement",
-                        "session: stale tokens", "stream: cancelled while it ran"});
+                        "decode: first token waits for the step", "decode: forked", "decode: late write",
+                        "decode: stale reserve", "fabric: connection broke", "prefill: cancel computed",
+                        "prefill: cancel computing", "prefill: cancel fetching", "prefill: cancel queued",
+                        "prefill: ended with the first token", "prefill: whole prompt cached", "session: client left",
+                        "session: stale placement", "session: stale tokens", "stream: cancelled while it ran"});
   INFO(sum.text());
   CHECK(sum.clients.opened == seeds * 200);
   CHECK(sum.clients.finished + sum.clients.left == seeds * 200);
@@ -147,7 +148,8 @@ TEST_CASE("cluster: prefill instances share the layers of prompts, short of room
   run_seeds(20, [&](uint64_t seed) { return pipelined(with_deaths(seed, victims)); },
             {"prefill: group goes", "prefill: group fell through", "prefill: stage lost", "prefill: stage orphaned",
              "prefill: writer fenced", "decode: writer died"});
-  auto broken = run_seeds(10, [](uint64_t seed) { return pipelined(with_broken_devices(seed)); }, {"prefill: group goes"});
+  auto broken =
+    run_seeds(10, [](uint64_t seed) { return pipelined(with_broken_devices(seed)); }, {"prefill: group goes"});
   CHECK(broken.clients.errors.empty());
 }
 

@@ -186,6 +186,27 @@ TEST_CASE("conductor_core: a refused decode side moves elsewhere, or is told to 
   CHECK_EQ(f.core.status(f.now).redirections, 1);
 }
 
+TEST_CASE("conductor_core: refused decode sides of two requests that fill an instance each stay where they are") {
+  auto f = fixture{};
+  auto p = f.up(role::prefill, 0);
+  f.up(role::decode, 0);
+  f.up(role::decode, 1);
+  for (auto number : {1, 2}) {
+    auto id = f.submit(number, 6000);
+    auto first = f.sent<placed>().back();
+    f.core.on(f.now, redirect{p, id, 0});
+    if (number == 1) { // Nobody is at the other one yet.
+      CHECK(f.sent<redirected>().back().decode != first.decode);
+      continue;
+    }
+    auto answer = f.sent<redirected>().back();
+    CHECK_EQ(answer.reason, ec::none);
+    CHECK_EQ(answer.revision, 1);
+    CHECK(answer.decode == first.decode);
+    CHECK(f.core.ledger().find(role::decode, first.decode.index)->open == 1);
+  }
+}
+
 TEST_CASE("conductor_core: too long prompts, full queues and passed deadlines are refused with a reason") {
   auto options = conductor_options{};
   options.waiting_requests_max = 2;

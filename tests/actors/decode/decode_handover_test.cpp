@@ -259,6 +259,67 @@ TEST_CASE("decode_core: a choice that ended with its first token does not run") 
   CHECK(it.empty());
 }
 
+TEST_CASE("decode_core: where steps are long, a first token that comes during one is told when the next begins") {
+  struct {
+    uint64_t promised_ns, step_ns, joins_after_ns;
+    bool is_slow, is_held;
+  } rows[] = {{100 * ms, 60 * ms, 10 * ms, true, true}, // 50 ms until the step ends, and another of 60
+              {100 * ms, 60 * ms, 45 * ms, true, false},
+              {100 * ms, 60 * ms, 200 * ms, true, false}, // Overdue: it may end at any time.
+              {100 * ms, 45 * ms, 0, false, false},
+              {0, 500 * ms, 0, false, false}};
+  for (const auto& row : rows) {
+    CAPTURE(row.step_ns);
+    CAPTURE(row.joins_after_ns);
+    auto options = decode_script::options_for(16, 4, true);
+    options.slo_tbt_ns = row.promised_ns;
+    auto it = decode_script{options};
+    it.join(it.reservation(1, 8));
+    it.now += row.step_ns;
+    it.step();
+    auto request = it.reservation(2, 10, 3, 0, 100);
+    auto where = it.reserve_for(request);
+    CHECK_EQ(where.tells_first, row.is_slow);
+    it.forget();
+    it.now += row.joins_after_ns;
+    auto news = it.announcement(request, 0);
+    news.first_tokens = {501, end_token, 502};
+    it.tell(news);
+    auto told = [&] {
+      auto tokens = std::vector<token_id>{};
+      for (const auto& [to, batch] : it.take_sent<token_batch>())
+        for (const auto& update : batch.updates)
+          if (update.id == request.id)
+            tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
+      return tokens;
+    };
+    // What ends with its first token has no second one to wait for.
+    CHECK(told() == (row.is_held ? std::vector<token_id>{end_token} : news.first_tokens));
+    it.step();
+    CHECK(told() == (row.is_held ? std::vector<token_id>{501, 502} : std::vector<token_id>{}));
+    it.step();
+    CHECK(told() == std::vector<token_id>{600, 600});
+  }
+}
+
+TEST_CASE("decode_core: a first token that waits is told to nobody once its sequence has ended") {
+  auto options = decode_script::options_for(16, 4, true);
+  options.slo_tbt_ns = 100 * ms;
+  auto it = decode_script{options};
+  it.join(it.reservation(1, 8));
+  it.now += 90 * ms;
+  it.step();
+  auto request = it.reservation(2, 8);
+  it.reserve_for(request);
+  it.tell(it.announcement(request, 0, 501));
+  it.forget();
+  it.tell(cancel{the_conductor, 5, request.id});
+  it.step();
+  for (const auto& [to, batch] : it.take_sent<token_batch>())
+    for (const auto& update : batch.updates)
+      CHECK(update.id != request.id);
+}
+
 TEST_CASE("decode_core: slots of an attempt that will not come are free when no write can land in them") {
   for (auto clean : {true, false}) {
     CAPTURE(clean);

@@ -21,9 +21,10 @@ struct lossy_decode : decode_script {
       tell(peer_up{shard_here, {}});
   }
 
-  /// Every other one has a shard beside it, whose pool it can read in place.
+  /// Every other one has a shard beside it, whose pool it can read in place. First tokens wait now and then.
   static decode_options with(uint64_t seed) {
     auto options = options_for(14, 3, true);
+    options.slo_tbt_ns = 20 * ms;
     options.local_shard = shard_here.index;
     if (seed % 2 == 0)
       options.lent = lent_pool{shard_here.index, 100, 12};

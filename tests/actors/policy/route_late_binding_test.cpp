@@ -165,17 +165,45 @@ TEST_CASE("route_perigee: an urgent request is rushed, a heavy one only while th
   auto policy = route_perigee{};
   policy.backlog_s = 13;
   policy.heavy_s = 3;
-  auto urgent = [&](uint32_t blocks, uint64_t held_ns) {
+  auto urgent = [&](uint32_t blocks, uint64_t held_ns, uint64_t left_ns = second) {
     auto query = f.query({0, 0}, 0, blocks);
-    query.now_ns += 30 * second - query.prefill_best_ns - second;
+    query.now_ns += 30 * second - query.prefill_best_ns - left_ns;
     query.held_ns = held_ns;
     return policy.decide(query, f.view());
   };
+  auto calm = [&](uint32_t blocks) { return route_perigee{}.decide(f.query({0, 0}, 0, blocks), f.view()).sort_key; };
   CHECK_EQ(urgent(50, 0).what, verdict::hold);
-  CHECK(urgent(50, 0).sort_key < route_perigee{}.decide(f.query({0, 0}, 0, 1), f.view()).sort_key);
-  CHECK_EQ(urgent(50, 20 * second).what, verdict::hold);   // (20 + 5) / 2 instances
-  CHECK_EQ(urgent(50, 22 * second).what, verdict::reject); // Above 13 s each.
-  CHECK_EQ(urgent(20, 22 * second).what, verdict::hold);   // Not heavy.
+  CHECK(urgent(50, 0).sort_key < calm(1));
+  CHECK(urgent(50, 20 * second).sort_key < calm(1)); // (20 + 5) / 2 instances
+  CHECK(urgent(20, 22 * second).sort_key < calm(1)); // Not heavy.
+  auto heavy = urgent(50, 22 * second); // Above 13 s each: it stands where it stood, as long as it can still be served.
+  CHECK_EQ(heavy.what, verdict::hold);
+  CHECK_EQ(heavy.sort_key, calm(50));
+  CHECK_EQ(heavy.ask_again_ns,
+           f.query({0, 0}, 0, 50).now_ns + 30 * second - f.query({0, 0}, 0, 50).prefill_best_ns + 1);
+  auto late = f.query({0, 0}, 0, 50);
+  late.now_ns = heavy.ask_again_ns;
+  CHECK_EQ(policy.decide(late, f.view()).what, verdict::reject);
+}
+
+TEST_CASE("route_perigee: a prompt that instances may share has to begin later") {
+  auto f = pair_of(2);
+  auto policy = route_perigee{};
+  policy.shared_share = 0.25;
+  auto ask = [&](uint32_t cached, uint32_t shared_min, uint64_t left_ns) {
+    auto query = f.query({cached, 0}, cached, 50);
+    query.shared_tokens_min = shared_min;
+    query.now_ns += 30 * second - query.prefill_best_ns + left_ns;
+    return policy.decide(query, f.view()).what;
+  };
+  auto block = f.query({0, 0}, 0).block_tokens;
+  CHECK_EQ(ask(0, 0, second), verdict::reject); // A second too late for one instance.
+  CHECK_EQ(ask(0, 50 * block, second), verdict::hold);
+  CHECK_EQ(ask(0, 51 * block, second), verdict::reject);
+  CHECK_EQ(ask(1, 50 * block, second), verdict::reject); // What is cached does not count.
+  auto whole = f.query({0, 0}, 0, 50).prefill_best_ns;
+  CHECK_EQ(ask(0, 50 * block, whole * 3 / 4 - second), verdict::hold);
+  CHECK_EQ(ask(0, 50 * block, whole * 3 / 4 + second), verdict::reject);
 }
 
 TEST_CASE("route_perigee: a prefix that a busy instance is computing is waited for there, unless computing it again is "

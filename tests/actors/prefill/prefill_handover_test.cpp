@@ -268,6 +268,46 @@ TEST_CASE("prefill_core: max_tokens 1 ends with the first token too, and one cho
   CHECK_EQ(again.updates[0].choice, 0);
 }
 
+TEST_CASE("prefill_core: first tokens are left to a decode instance that tells them, but those that end a choice") {
+  for (auto tells_first : {false, true}) {
+    CAPTURE(tells_first);
+    auto it = prefill_script{};
+    auto job = it.job(1, 6);
+    job.gen.choices = {{0, 0}, {1, 0}};
+    it.tell(job);
+    it.grant(job.id, 2, the_decode, tells_first);
+    it.finish(it.only_local<run_prefill>().work, {501, end_token});
+    auto batch = it.only<token_batch>(the_session);
+    REQUIRE_EQ(batch.updates.size(), tells_first ? 1 : 2);
+    CHECK(batch.updates.back().choice == 1);
+    CHECK(batch.updates.back().finish == finish_reason::stop);
+    CHECK(it.only<handed_over>(the_decode).first_tokens == std::vector<token_id>{501, end_token});
+    it.tell(joined{the_decode, job.id});
+    it.move_all();
+    it.publish_all();
+    CHECK(it.empty());
+  }
+}
+
+TEST_CASE(
+  "prefill_core: of an attempt that fails with its first token left to decode, the session is told all choices") {
+  auto it = prefill_script{};
+  auto job = it.job(1, 6);
+  it.tell(job);
+  it.grant(job.id, 2, the_decode, true);
+  it.finish(it.only_local<run_prefill>().work);
+  CHECK_EQ(it.count<token_batch>(), 0);
+  it.tell(peer_down{the_decode});
+  it.move_all();
+  it.publish_all();
+  CHECK(it.only<job_failed>(the_session).reason == ec::peer_lost);
+  auto batch = it.only<token_batch>(the_session);
+  REQUIRE_EQ(batch.updates.size(), 1);
+  CHECK(batch.updates[0].tokens.empty());
+  CHECK(batch.updates[0].finish == finish_reason::failed);
+  CHECK(it.empty());
+}
+
 TEST_CASE("prefill_core: a failed write ends the attempt; only where it may still land must decode fence") {
   for (auto code : {errc::peer_lost, errc::timed_out, errc::cancelled, errc::exhausted, errc::io_error}) {
     CAPTURE(to_string(code));

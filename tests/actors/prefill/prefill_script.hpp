@@ -108,10 +108,10 @@ struct prefill_script : core_script<prefill_core> {
         finish(item.work, std::vector<token_id>(item.work.samples.size(), token));
   }
 
-  void grant(const ticket& id, uint32_t blocks, const address& by = the_decode) {
+  void grant(const ticket& id, uint32_t blocks, const address& by = the_decode, bool tells_first = false) {
     auto slots = std::vector<uint32_t>(blocks);
     std::iota(slots.begin(), slots.end(), 100);
-    tell(granted{by, id, {8, 0, 1 << 20}, std::move(slots), 55});
+    tell(granted{by, id, {8, 0, 1 << 20}, std::move(slots), 55, tells_first});
   }
 
   /// The transport ends everything it was asked to do; returns how many transfers.
