@@ -93,7 +93,7 @@ TEST_CASE("cluster: the gateway dies and comes back") {
 
 TEST_CASE("cluster: nodes of every role die and come back") {
   run_deaths({{role::prefill, 0}, {role::decode, 1}, {role::conductor, 0}, {role::shard, 2}, {role::session, 0}},
-             {"decode: writer died", "session: prefill lost", "session: decode lost"});
+             {"session: prefill lost", "session: decode lost"});
 }
 
 TEST_CASE("cluster: decode instances compute what is mostly cached, on rough networks and short of room") {
