@@ -202,9 +202,8 @@ void decode_core::fork(uint64_t now_ns, attempt& owner, const std::vector<token_
         pool_.add_ref(slot); // Its sequence may end, and a peer be given the slot to write to, before the copy ran.
         held.slots.push_back(slot);
       }
-    local.push_back(
-      run_copy{std::move(copies),
-               std::exchange(written_, {})}); // Runs before the next step, because the stream keeps the order.
+    // Runs before the next step, because the stream keeps the order.
+    local.push_back(run_copy{std::move(copies), std::exchange(written_, {})});
   }
   for (auto [order, finish] : ended)
     end_sequence(order, finish, false);

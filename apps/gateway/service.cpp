@@ -203,10 +203,11 @@ std::shared_ptr<activity> service::ask(const route_match& match, exchange& where
 std::shared_ptr<activity> service::serve_reading(const route_match& match, exchange& where) {
   const auto late = timed_out("The cluster did not answer in time.");
   auto asks = match.where == route::metrics || match.where == route::cluster || match.where == route::request;
-  if (auto health = parts_.target.health(); asks && health.loaded_percent) {
-    answer(match.name, where, json_response(json::serialize(health_json(health, draining_)), 503));
-    return nullptr;
-  }
+  if (asks)
+    if (auto health = parts_.target.health(); health.loaded_percent) {
+      answer(match.name, where, json_response(json::serialize(health_json(health, draining_)), 503));
+      return nullptr;
+    }
   switch (match.where) {
   case route::models: answer(match.name, where, json_response(render_model_list(parts_.model))); return nullptr;
   case route::model:

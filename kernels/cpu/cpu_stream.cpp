@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <variant>
 
@@ -114,9 +115,7 @@ private:
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }
-    sample(
-      work.samples.size(), [&](size_t i) -> const sample_request& { return work.samples[i]; }, [](size_t) { return 0; },
-      result);
+    sample(work.samples, std::identity{}, result);
   }
 
   void run(const decode_work& work, work_result& result) {
@@ -138,9 +137,7 @@ private:
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }
-    sample(
-      work.rows.size(), [&](size_t i) -> const sample_request& { return work.rows[i].sample; },
-      [](size_t i) { return i; }, result);
+    sample(work.rows, &decode_row::sample, result);
   }
 
   void run(const copy_work& work, work_result& result) {
@@ -154,15 +151,19 @@ private:
     return slots.first(layout_.blocks_for(tokens));
   }
 
-  /// One token for each of `count` requests: `request(i)` samples the logits of `row(i)`.
-  void sample(size_t count, auto&& request, auto&& row, work_result& result) {
+  /// One token for each item, whose request is `request_of(item)`: from the logits of its row, or all from those of the
+  /// only one.
+  template <class Item, class Request>
+  void sample(const std::vector<Item>& items, Request request_of, work_result& result) {
+    auto row_of = [&](uint32_t i) { return wanted_.size() == 1 ? 0 : i; };
+    auto count = static_cast<uint32_t>(items.size());
     result.tokens.resize(count);
-    transformer_.each_output(static_cast<uint32_t>(count), [&](uint32_t i, uint32_t thread) {
-      result.tokens[i] = samplers_[thread].sample(transformer_.logits(static_cast<uint32_t>(row(i))), request(i));
+    transformer_.each_output(count, [&](uint32_t i, uint32_t thread) {
+      result.tokens[i] = samplers_[thread].sample(transformer_.logits(row_of(i)), std::invoke(request_of, items[i]));
     });
-    for (auto i = size_t{0}; i < count; ++i)
+    for (auto i = uint32_t{0}; i < count; ++i)
       if (result.tokens[i] < 0)
-        result.outcome = {errc::corrupt, fmt::format("row {}: no logit is a finite number", row(i))};
+        result.outcome = {errc::corrupt, fmt::format("row {}: no logit is a finite number", row_of(i))};
   }
 
   const uint32_t slots_;
