@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actors/core/handover_messages.hpp"
+#include "actors/core/store_messages.hpp"
 #include "actors/core/transfer_messages.hpp"
 #include "tests/support/testing.hpp"
 
@@ -57,6 +58,17 @@ inline moved ended_move(uint64_t id, errc code = errc::none) {
   auto news = moved{};
   news.id = id;
   news.outcome.code = code;
+  return news;
+}
+
+/// A store client's answer that has some of the blocks, and of those that may be lent some lent, from slot 100 on:
+/// `below(n)` draws from [0, n).
+template <class Below>
+fetched some_lent(const fetch& ask, Below&& below) {
+  auto blocks = static_cast<uint32_t>(below(ask.keys.size() + 1));
+  auto news = fetched{ask.id, blocks, 0};
+  for (auto block = 0u; ask.lend > 0 && block < blocks; ++block)
+    news.lent.push_back(block < ask.lend && below(3) > 0 ? 100 + block : no_slot);
   return news;
 }
 

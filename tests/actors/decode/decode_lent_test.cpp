@@ -24,19 +24,7 @@ struct lending_script : decode_script {
   }
 
   static prefill_job job(uint64_t number, uint32_t tokens, uint32_t choices = 1, token_id first = 1) {
-    auto like = reservation(number, tokens, choices, 0, first);
-    auto made = prefill_job{};
-    made.from = the_session;
-    made.id = like.id;
-    made.term = like.term;
-    made.placement = number;
-    made.decode = the_decode;
-    made.tokens = like.tokens;
-    made.root = like.root;
-    made.gen = like.gen;
-    made.keys = chain_keys(made.root, made.tokens, 4);
-    made.deadline_ns = like.deadline_ns;
-    return made;
+    return own_job(reservation(number, tokens, choices, 0, first));
   }
 
   /// The whole prefix that may be lent is, from the shard's slot 5 on; the rest is not cached.

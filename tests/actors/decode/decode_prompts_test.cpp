@@ -28,20 +28,9 @@ struct prompt_script : decode_script {
   /// Of a prompt of `tokens` tokens, of whose blocks the first `cached` are at `far_shard`.
   static prefill_job job(uint64_t number, uint32_t tokens, uint32_t cached = 0, uint32_t attempt = 0,
                          token_id first = 1) {
-    auto like = reservation(number, tokens, 1, attempt, first);
-    auto made = prefill_job{};
-    made.from = the_session;
-    made.id = like.id;
-    made.term = like.term;
-    made.placement = number;
-    made.decode = the_decode;
-    made.tokens = like.tokens;
-    made.root = like.root;
-    made.gen = like.gen;
-    made.keys = chain_keys(made.root, made.tokens, 4);
+    auto made = own_job(reservation(number, tokens, 1, attempt, first));
     if (cached > 0)
       made.prefix = {{far_shard, cached}};
-    made.deadline_ns = like.deadline_ns;
     return made;
   }
 

@@ -48,6 +48,22 @@ struct decode_script : core_script<decode_core> {
     return made;
   }
 
+  /// The job of that prompt where this instance computes it itself; nothing of it is cached.
+  static prefill_job own_job(const reserve& like) {
+    auto made = prefill_job{};
+    made.from = like.session;
+    made.id = like.id;
+    made.term = like.term;
+    made.placement = like.placement;
+    made.decode = the_decode;
+    made.tokens = like.tokens;
+    made.root = like.root;
+    made.gen = like.gen;
+    made.keys = chain_keys(made.root, made.tokens, 4);
+    made.deadline_ns = like.deadline_ns;
+    return made;
+  }
+
   granted reserve_for(const reserve& request) {
     tell(request);
     return only<granted>(request.from);

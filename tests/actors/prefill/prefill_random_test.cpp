@@ -32,10 +32,7 @@ struct lossy_prefill : prefill_script {
   }
 
   fetched answer_to(const fetch& ask) {
-    auto blocks = static_cast<uint32_t>(below(ask.keys.size() + 1));
-    auto news = fetched{ask.id, blocks, 0};
-    for (auto block = 0u; ask.lend > 0 && block < blocks; ++block)
-      news.lent.push_back(block < ask.lend && below(3) > 0 ? 100 + block : no_slot);
+    auto news = some_lent(ask, [this](uint64_t bound) { return below(bound); });
     if (!news.lent.empty())
       lent.insert(ask.id);
     return news;
