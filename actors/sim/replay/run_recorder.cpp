@@ -93,6 +93,14 @@ void run_recorder::passed(const caf::message& what, uint64_t now_ns) {
     const auto& news = what.get_as<granted>(0);
     if (auto found = clients_.find(news.id.request); found != clients_.end())
       immediates_[{news.from.node, news.immediate}] = found->second;
+  } else if (what.match_elements<stage_ready>()) {
+    const auto& news = what.get_as<stage_ready>(0);
+    if (auto found = clients_.find(news.id.request); found != clients_.end() && !news.here.slots.empty())
+      stages_[{news.from.node - first_node_, found->second}] = news.here.slots.front();
+  } else if (what.match_elements<stage_left>()) {
+    const auto& news = what.get_as<stage_left>(0);
+    if (auto found = clients_.find(news.id.request); found != clients_.end())
+      stages_.erase({news.from.node - first_node_, found->second});
   } else if (what.match_elements<joined>()) {
     if (auto* request = find(what.get_as<joined>(0).id.request))
       request->joined_ns = std::min(request->joined_ns, since_start(now_ns));
@@ -107,16 +115,32 @@ void run_recorder::chunk(uint32_t instance, uint32_t prompt, bool fresh, uint64_
   if (slices_wanted_)
     open.slices.push_back(
       {slice_kind::chunk, instance, since_start(begin_ns), since_start(end_ns), no_request, tokens, 0, 0});
-  if (!client)
+  if (!client) {
+    if (auto owner = stage_of(instance, prompt))
+      keep(open, *owner);
     return;
-  auto& request = record_.requests.at(*client);
-  request.prefill_begin_ns = open.begin_ns;
-  request.prefill_end_ns = since_start(end_ns);
-  for (auto& slice : open.slices) {
-    slice.request = *client;
+  }
+  record_.requests.at(*client).prefill_end_ns = since_start(end_ns);
+  keep(open, *client);
+  open_chunks_.erase({instance, prompt});
+}
+
+/// Whose stage it is, if the instance runs that prompt for a group.
+std::optional<uint64_t> run_recorder::stage_of(uint32_t instance, uint32_t prompt) const {
+  for (auto at = stages_.lower_bound({instance, 0}); at != stages_.end() && at->first.first == instance; ++at)
+    if (at->second == prompt)
+      return at->first.second;
+  return std::nullopt;
+}
+
+void run_recorder::keep(chunks& of, uint64_t client) {
+  auto& request = record_.requests.at(client);
+  request.prefill_begin_ns = std::min(request.prefill_begin_ns, of.begin_ns);
+  for (auto& slice : of.slices) {
+    slice.request = client;
     record_.slices.push_back(slice);
   }
-  open_chunks_.erase({instance, prompt});
+  of.slices.clear();
 }
 
 void run_recorder::step(uint32_t instance, uint64_t begin_ns, uint64_t end_ns, uint32_t rows) {

@@ -38,7 +38,7 @@ public:
   void passed(const caf::message& what, uint64_t now_ns);
 
   /// By a prefill device: a chunk runs from `begin_ns` to `end_ns`. `prompt` is any number that the chunks of a prompt
-  /// share; `fresh`: the first of them. Only the last one tells its client.
+  /// share; `fresh`: the first of them. Only the last one tells its client, and none of a stage that runs some layers.
   void chunk(uint32_t instance, uint32_t prompt, bool fresh, uint64_t begin_ns, uint64_t end_ns, uint64_t tokens,
              std::optional<uint64_t> client);
   /// By a decode device. Steps of equal batches without a gap become one slice.
@@ -68,6 +68,8 @@ private:
     return now_ns - std::min(now_ns, start_ns_);
   }
   run_request* find(const request_id& request);
+  std::optional<uint64_t> stage_of(uint32_t instance, uint32_t prompt) const;
+  void keep(chunks& of, uint64_t client);
   void choose_hot_blocks(std::span<const trace_request> trace);
 
   const bool slices_wanted_;
@@ -76,6 +78,7 @@ private:
   run_record record_;
   std::map<request_id, uint64_t> clients_;
   std::map<std::pair<uint32_t, uint32_t>, chunks> open_chunks_;  ///< by instance and prompt
+  std::map<std::pair<uint32_t, uint64_t>, uint32_t> stages_;     ///< prompt by instance and client
   std::map<std::pair<uint32_t, uint32_t>, uint64_t> immediates_; ///< client by decode node and immediate
   std::map<uint64_t, size_t> hand_overs_;                        ///< slice by client
   std::vector<std::optional<size_t>> last_steps_;                ///< slice by instance

@@ -144,6 +144,37 @@ TEST_CASE("replay: instances that share the layers of a long prompt take a part 
   CHECK(result.handed_over_tokens < 2 * kv + 0.16 * kv);
 }
 
+TEST_CASE("replay: the timeline has what each instance of a group computes, and what it computes afterwards") {
+  std::vector<trace_request> trace{lone_request(85'000, 2, 0)};
+  for (auto i = 0u; i < 3; ++i) {
+    trace.push_back(lone_request(12'000, 2, 10'000 * (i + 1)));
+    trace.back().arrival_ns = 10'000'000'000;
+  }
+  auto options = small_cluster();
+  options.cluster.prefills = 3;
+  options.cluster.groups = pipelining{16'384, 3, 4096};
+  options.cluster.chunk_tokens = 4096;
+  auto recorder = run_recorder{true};
+  options.recorder = &recorder;
+  auto result = run_replay(trace, options);
+  auto seen = recorder.finish(result.records);
+  auto computed = std::array<std::map<uint32_t, uint64_t>, 4>{}; // tokens by request and instance
+  auto busy_ns = uint64_t{0};
+  for (const auto& slice : seen.slices)
+    if (slice.kind == slice_kind::chunk) {
+      computed.at(slice.request)[slice.instance] += slice.tokens;
+      busy_ns += slice.end_ns - slice.begin_ns;
+    }
+  CHECK(computed[0] == std::map<uint32_t, uint64_t>{{0, 85'000}, {1, 85'000}, {2, 85'000}});
+  for (auto i = 1u; i < 4; ++i) {
+    CHECK(computed[i].size() == 1);
+    CHECK(computed[i].begin()->second == 12'000);
+  }
+  CHECK(static_cast<double>(busy_ns) / 1e9 == doctest::Approx(result.prefill_s));
+  auto first_chunk_ns = static_cast<uint64_t>(1e9 * profile_seconds(4096, 0) / 3);
+  CHECK(seen.requests[0].prefill_begin_ns < first_chunk_ns); // Before the head, which has the last layers.
+}
+
 TEST_CASE("replay: the second of two equal prompts computes one token, also of a partial last block") {
   std::vector<trace_request> trace{lone_request(1'000, 2, 0), lone_request(1'000, 2, 0)};
   trace[1].arrival_ns = 5'000'000'000;
