@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/kv_layout.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -54,6 +56,11 @@ private:
   std::vector<region> regions_; // the first one is its own
   uint32_t slots_ = 0;
 };
+
+/// Of a place as `prefill_work` counts them.
+inline std::byte* place_address(const block_table& table, uint32_t place, const kv_layout& layout) {
+  return table.at(place / layout.layers) + layout.offset(0, place % layout.layers);
+}
 
 /// Appends the addresses of these slots' blocks.
 inline void append_addresses(const block_table& table, std::span<const uint32_t> slots, std::vector<std::byte*>& to) {

@@ -31,18 +31,21 @@ uint32_t stages_max(const kv_layout& layout, uint64_t bytes_block, uint32_t limi
   return most;
 }
 
-status check_layers(const prefill_work& work, const kv_layout& layout, uint64_t bytes_block) {
+status check_layers(const prefill_work& work, const kv_layout& layout, uint64_t bytes_block, bool by_layer) {
   auto end = work.layers.end_of(layout.layers);
+  auto is_passage = work.passage != 0;
+  if (is_passage && !by_layer)
+    return {errc::unsupported, fmt::format("passage is {}; allowed: 0 on this device", work.passage)};
   if (work.layers.first == 0 && end == layout.layers)
     return {};
   auto named = [&] { return fmt::format("layers {} to {} of {}", work.layers.first, end, layout.layers); };
-  if (bytes_block == 0)
+  if (bytes_block == 0 && !is_passage)
     return {errc::unsupported, named() + ": this device runs all layers of a model; use one that can run a part"};
   if (work.layers.first >= end || end > layout.layers)
     return {errc::invalid_argument, named() + "; allowed: a range that is not empty, within the model"};
   if (end != layout.layers && !work.samples.empty())
     return {errc::invalid_argument, named() + " and samples; allowed: samples where the last layer runs"};
-  if (!activations_at(layout, work.layers, bytes_block))
+  if (!is_passage && !activations_at(layout, work.layers, bytes_block))
     return {errc::invalid_argument, fmt::format("{}: no room for {} bytes of activations beside them in a block of {}",
                                                 named(), bytes_block, layout.block_bytes())};
   return {};

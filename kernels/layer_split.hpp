@@ -37,7 +37,7 @@ std::optional<uint32_t> activations_at(const kv_layout& layout, layer_span layer
 uint32_t stages_max(const kv_layout& layout, uint64_t bytes_block, uint32_t limit);
 
 /// Whether a stream with such activations can run the layers that the work names: ok, `unsupported` where it runs all
-/// layers or none, or `invalid_argument`.
-status check_layers(const prefill_work& work, const kv_layout& layout, uint64_t bytes_block);
+/// layers or none, or `invalid_argument`. `by_layer`: whether it takes passages.
+status check_layers(const prefill_work& work, const kv_layout& layout, uint64_t bytes_block, bool by_layer);
 
 } // namespace perigee::kernels

@@ -49,6 +49,12 @@ struct sample_request {
 /// Computes K and V of `tokens` at positions `start`.. into the slots of `blocks`, reading positions [0, start) there.
 /// Only `layers` run, where that is not all: what the layers before them made of the tokens is read from the blocks, at
 /// `activations_at`, one token after the other, and what the last of them makes of the tokens is written there.
+///
+/// A *passage* takes the same tokens through all layers, each item of it through some. What the layers make of the
+/// tokens stays in the stream from one item to the next, and `blocks` names places instead of slots, each of which holds
+/// the item's layers of one block: place = slot * layers of the model + layer, so that a slot is as many places in a row
+/// as the model has layers. A place need not be that of the item's own layers, and may be another for each item; those
+/// of an item do not leave their slot.
 struct prefill_work {
   uint64_t id = 0;
   shared_list<token_id> tokens;
@@ -56,6 +62,7 @@ struct prefill_work {
   std::vector<uint32_t> blocks; ///< slots that cover positions [0, start + tokens); lent ones end before `start`
   std::vector<sample_request> samples; ///< empty, or one per choice: sampled from the last token's logits
   layer_span layers = {};
+  uint64_t passage = 0; ///< the id of its first item, which runs layer 0; 0: the item is not part of one
 };
 
 /// One sequence of a decode step: `token` stands at `position`, its K and V are written there, the next token is
@@ -99,6 +106,9 @@ public:
 /// The most items that may wait for one another in a stream; more are answered `exhausted`.
 inline constexpr uint32_t stream_queue_max = 64;
 
+/// The most passages that may be under way in a stream; an item that would begin one more is answered `exhausted`.
+inline constexpr uint32_t stream_passages_max = 64;
+
 /// One device queue with one model replica and its working pool. Items run in order of submission, one at a time.
 /// `submit` may be called from one thread at a time and never blocks.
 class stream {
@@ -113,6 +123,10 @@ public:
   /// `unsupported` to a part.
   virtual uint64_t activation_bytes_block() const {
     return 0;
+  }
+  /// Whether it takes passages. One that does not answers `unsupported` to their items.
+  virtual bool by_layer() const {
+    return false;
   }
   /// Tells that the caller wrote these slots through `pool()`; items submitted afterwards see it. Must be called before
   /// them where the device has memory of its own and `pool()` is a copy (kernels/cuda/cuda_stream.hpp); a stream that
@@ -134,8 +148,10 @@ public:
   virtual void submit(decode_work work) = 0;
   virtual void submit(copy_work work) = 0;
 
-  /// An item that has not started is answered as `cancelled`; one that runs is stopped after its current layer, also as
-  /// `cancelled`, and writes nothing afterwards.
+  /// An item that has not started is answered as `cancelled`; one that runs is stopped within its current layer or after
+  /// it, also as `cancelled`, and writes nothing afterwards. A passage ends with its last layer, with an item that fails
+  /// or is stopped, and where its own id is given here: items of it that are submitted afterwards are answered
+  /// `invalid_argument`, which by itself leaves a passage as it is.
   virtual void cancel(uint64_t id) = 0;
 };
 

@@ -67,7 +67,8 @@ bool inspect(Inspector& f, layer_span& x) {
 template <class Inspector>
 bool inspect(Inspector& f, prefill_work& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("tokens", x.tokens), f.field("start", x.start),
-                            f.field("blocks", x.blocks), f.field("samples", x.samples), f.field("layers", x.layers));
+                            f.field("blocks", x.blocks), f.field("samples", x.samples), f.field("layers", x.layers),
+                            f.field("passage", x.passage));
 }
 
 template <class Inspector>

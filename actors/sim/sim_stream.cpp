@@ -22,7 +22,7 @@ uint64_t sim_stream::item::id() const {
 
 sim_stream::sim_stream(world& home, stream_options options, kernels::stream_events& events)
   : home_(home), options_(std::move(options)), layout_(options_.model.layout()), events_(events),
-    pool_(options_.slots * layout_.block_bytes()), table_(pool_, layout_.block_bytes()) {}
+    pool_(options_.slots * layout_.block_bytes()), table_(pool_, layout_.block_bytes()), passages_(layout_.layers) {}
 
 sim_stream::~sim_stream() {
   *alive_ = false;
@@ -68,6 +68,10 @@ void sim_stream::cancel(uint64_t id) {
   for (auto& waiting : queue_)
     if (waiting.id() == id)
       waiting.cancelled = true;
+  if (visit_ && std::get<kernels::prefill_work>(queue_.front().work).passage == id)
+    queue_.front().cancelled = true;
+  else
+    passages_.end(id);
 }
 
 void sim_stream::fail() {
@@ -85,6 +89,11 @@ void sim_stream::begin() {
   kernels::work_result result;
   result.id = next.id();
   result.outcome = check(next);
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work);
+      work != nullptr && work->passage != 0 && result.outcome.ok()) {
+    visit_.emplace(passages_, *work);
+    result.outcome = visit_->outcome();
+  }
   began_ns_ = home_.now();
   if (!result.outcome.ok())
     return later(answer_ns, [this, result] { finish(result); });
@@ -126,10 +135,15 @@ void sim_stream::layer_done(uint32_t layer) {
   if (!is_last)
     return later(layer_ns_, [this, layer] { layer_done(layer + 1); });
   result.tokens = sample(work);
+  if (visit_) {
+    visit_->kept() = passing_;
+    visit_->passed();
+  }
   finish(std::move(result));
 }
 
 void sim_stream::finish(kernels::work_result result) {
+  visit_.reset();
   auto taken = !std::holds_alternative<refused>(queue_.front().work);
   queue_.pop_front();
   accepted_ -= taken;
@@ -156,10 +170,10 @@ status sim_stream::check(const item& next) const {
     return {errc::io_error, "the simulated device failed"};
   auto limits =
     kernels::cpu::work_limits{options_.slots, layout_.block_tokens, static_cast<uint32_t>(options_.model.vocabulary),
-                              options_.model.context, table_.slots() - options_.slots};
+                              options_.model.context, layout_.layers, table_.slots() - options_.slots};
   if (const auto* work = std::get_if<kernels::prefill_work>(&next.work)) {
     auto found = kernels::cpu::check(*work, limits);
-    return found.ok() ? kernels::check_layers(*work, layout_, activation_bytes_block()) : found;
+    return found.ok() ? kernels::check_layers(*work, layout_, activation_bytes_block(), by_layer()) : found;
   }
   if (const auto* work = std::get_if<kernels::decode_work>(&next.work))
     return kernels::cpu::check(*work, limits);
@@ -168,9 +182,15 @@ status sim_stream::check(const item& next) const {
 
 uint64_t sim_stream::cost(const item& next) const {
   const auto& costs = options_.costs;
-  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work))
-    return costs.chunk_ns(work->start, work->tokens.size(), !work->samples.empty())
-           * (work->layers.end_of(layout_.layers) - work->layers.first) / layout_.layers;
+  if (const auto* work = std::get_if<kernels::prefill_work>(&next.work)) {
+    auto end = work->layers.end_of(layout_.layers);
+    auto whole = [&](bool last) { return costs.chunk_ns(work->start, work->tokens.size(), last); };
+    if (work->passage == 0)
+      return whole(!work->samples.empty()) * (end - work->layers.first) / layout_.layers;
+    // All items of a passage together take what one chunk of its tokens does.
+    return whole(false) * end / layout_.layers - whole(false) * work->layers.first / layout_.layers
+           + (work->samples.empty() ? 0 : whole(true) - whole(false));
+  }
   if (const auto* work = std::get_if<kernels::decode_work>(&next.work)) {
     uint64_t context = 0;
     for (const auto& row : work->rows)
@@ -180,24 +200,39 @@ uint64_t sim_stream::cost(const item& next) const {
   return answer_ns + costs.copy_block_ns * std::get<kernels::copy_work>(next.work).slots.size();
 }
 
-uint64_t sim_stream::read(uint32_t slot, uint32_t position, uint32_t layer) {
+std::vector<std::byte*> sim_stream::layer_of(std::span<const uint32_t> slots, uint32_t tokens, uint32_t layer) const {
+  std::vector<std::byte*> result;
+  for (auto slot : slots.first(layout_.blocks_for(tokens)))
+    result.push_back(table_.at(slot) + layout_.offset(0, layer));
+  return result;
+}
+
+std::vector<std::byte*> sim_stream::layer_of(const kernels::prefill_work& work, uint32_t layer) const {
+  auto tokens = work.start + static_cast<uint32_t>(work.tokens.size());
+  if (work.passage == 0)
+    return layer_of(work.blocks, tokens, layer);
+  std::vector<std::byte*> result;
+  for (auto place : std::span{work.blocks}.first(layout_.blocks_for(tokens)))
+    result.push_back(kernels::place_address(table_, place, layout_) + layout_.offset(0, layer - work.layers.first));
+  return result;
+}
+
+uint64_t sim_stream::read(const std::byte* block, uint32_t position) {
   uint64_t tag = 0;
-  auto at = layout_.offset(0, layer) + position % layout_.block_tokens * sizeof(tag);
-  std::memcpy(&tag, table_.at(slot) + at, sizeof(tag));
+  std::memcpy(&tag, block + position % layout_.block_tokens * sizeof(tag), sizeof(tag));
   if (options_.known != nullptr && !options_.known->contains(tag))
     ++mismatches_;
   return tag;
 }
 
-void sim_stream::write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag) {
-  auto at = layout_.offset(0, layer) + position % layout_.block_tokens * sizeof(tag);
-  std::memcpy(table_.at(slot) + at, &tag, sizeof(tag));
+void sim_stream::write(std::byte* block, uint32_t position, uint64_t tag) {
+  std::memcpy(block + position % layout_.block_tokens * sizeof(tag), &tag, sizeof(tag));
 }
 
-uint64_t sim_stream::sum_before(std::span<const uint32_t> blocks, uint32_t position, uint32_t layer) {
+uint64_t sim_stream::sum_before(std::span<std::byte* const> blocks, uint32_t position) {
   uint64_t sum = 0;
   for (uint32_t earlier = 0; earlier < position; ++earlier)
-    sum += toy_model::weight(read(blocks[earlier / layout_.block_tokens], earlier, layer), earlier);
+    sum += toy_model::weight(read(blocks[earlier / layout_.block_tokens], earlier), earlier);
   return sum;
 }
 
@@ -208,6 +243,10 @@ std::byte* sim_stream::activation_place(const kernels::prefill_work& work, uint3
 }
 
 void sim_stream::take_activations(const kernels::prefill_work& work) {
+  if (visit_ && work.layers.first > 0) {
+    passing_ = visit_->kept();
+    return;
+  }
   passing_.resize(work.tokens.size());
   for (uint32_t i = 0; i < passing_.size(); ++i)
     if (work.layers.first == 0)
@@ -217,18 +256,19 @@ void sim_stream::take_activations(const kernels::prefill_work& work) {
 }
 
 void sim_stream::leave_activations(const kernels::prefill_work& work) {
-  if (work.layers.end_of(layout_.layers) == layout_.layers)
+  if (visit_ || work.layers.end_of(layout_.layers) == layout_.layers)
     return;
   for (uint32_t i = 0; i < passing_.size(); ++i)
     std::memcpy(activation_place(work, work.start + i), &passing_[i], sizeof(activation));
 }
 
 void sim_stream::compute(const kernels::prefill_work& work, uint32_t layer) {
-  auto sum = sum_before(work.blocks, work.start, layer);
+  auto blocks = layer_of(work, layer);
+  auto sum = sum_before(blocks, work.start);
   auto position = work.start;
   for (auto& [token, word] : passing_) {
     auto tag = options_.model.tag(sum, static_cast<token_id>(token), position, layer);
-    write(work.blocks[position / layout_.block_tokens], position, layer, tag);
+    write(blocks[position / layout_.block_tokens], position, tag);
     word = toy_model::fold(word, {&tag, 1});
     sum += toy_model::weight(tag, position);
     ++position;
@@ -240,8 +280,9 @@ std::vector<token_id> sim_stream::compute(const kernels::decode_work& work) {
   std::vector<uint64_t> tags(layout_.layers);
   for (const auto& row : work.rows) {
     for (uint32_t layer = 0; layer < layout_.layers; ++layer) {
-      tags[layer] = options_.model.tag(sum_before(row.blocks, row.position, layer), row.token, row.position, layer);
-      write(row.blocks[row.position / layout_.block_tokens], row.position, layer, tags[layer]);
+      auto blocks = layer_of(row.blocks, row.position + 1, layer);
+      tags[layer] = options_.model.tag(sum_before(blocks, row.position), row.token, row.position, layer);
+      write(blocks[row.position / layout_.block_tokens], row.position, tags[layer]);
     }
     result.push_back(options_.model.next(tags, row.sample));
   }

@@ -5,6 +5,7 @@
 #include "actors/sim/toy_model.hpp"
 #include "actors/sim/world.hpp"
 #include "kernels/block_table.hpp"
+#include "kernels/passage_table.hpp"
 
 #include <deque>
 #include <memory>
@@ -33,6 +34,9 @@ public:
   uint32_t slots() const override;
   uint64_t activation_bytes_block() const override {
     return toy_model::activation_bytes * layout_.block_tokens;
+  }
+  bool by_layer() const override {
+    return true;
   }
   std::optional<uint32_t> lend(std::span<const std::byte> memory) override {
     return table_.lend(memory);
@@ -76,9 +80,12 @@ private:
   status check(const item& next) const;
   uint64_t cost(const item& next) const;
 
-  uint64_t read(uint32_t slot, uint32_t position, uint32_t layer);
-  void write(uint32_t slot, uint32_t position, uint32_t layer, uint64_t tag);
-  uint64_t sum_before(std::span<const uint32_t> blocks, uint32_t position, uint32_t layer);
+  /// Where a layer lies of each of some blocks that cover so many tokens.
+  std::vector<std::byte*> layer_of(std::span<const uint32_t> slots, uint32_t tokens, uint32_t layer) const;
+  std::vector<std::byte*> layer_of(const kernels::prefill_work& work, uint32_t layer) const;
+  uint64_t read(const std::byte* block, uint32_t position);
+  void write(std::byte* block, uint32_t position, uint64_t tag);
+  uint64_t sum_before(std::span<std::byte* const> blocks, uint32_t position);
   /// Between two layers.
   struct activation {
     uint64_t token = 0;
@@ -103,6 +110,9 @@ private:
   uint64_t began_ns_ = 0;
   uint64_t layer_ns_ = 0;
   std::vector<activation> passing_; ///< of the tokens of the prefill that runs
+  using passage_table = kernels::passage_table<std::vector<activation>>;
+  passage_table passages_;
+  std::optional<passage_table::visit> visit_; ///< of the prefill that runs, if it is of a passage
   health health_ = health::good;
   uint64_t mismatches_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

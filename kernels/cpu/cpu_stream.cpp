@@ -5,6 +5,7 @@
 #include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/transformer.hpp"
 #include "kernels/cpu/work_check.hpp"
+#include "kernels/passage_table.hpp"
 #include "kernels/sampler.hpp"
 #include "kernels/work_queue.hpp"
 
@@ -45,9 +46,9 @@ public:
   cpu_stream(std::shared_ptr<const model> weights, const stream_options& options, stream_events& events)
     : slots_(checked(options).slots),
       layout_(weights->layout(options.block_tokens)), limits_{slots_, options.block_tokens, weights->config().vocab,
-                                                              weights->config().context},
+                                                              weights->config().context, weights->config().layers},
       cores_(options.cores), processors_(processors_of(options)), pool_(slots_ * layout_.block_bytes()),
-      table_(pool(), layout_.block_bytes()),
+      table_(pool(), layout_.block_bytes()), passages_(layout_.layers),
       transformer_(std::move(weights), options.block_tokens,
                    {options.threads, options.reference_kernels, options.batch_invariant, cores_.get(), processors_}),
       samplers_(transformer_.threads()), events_(events),
@@ -71,6 +72,9 @@ public:
   uint64_t activation_bytes_block() const override {
     return transformer_.activation_bytes_block();
   }
+  bool by_layer() const override {
+    return true;
+  }
   std::optional<uint32_t> lend(std::span<const std::byte> memory) override {
     auto first = table_.lend(memory);
     limits_.lent = table_.slots() - slots_;
@@ -89,16 +93,22 @@ public:
 
   void cancel(uint64_t id) override {
     queue_.cancel(id);
+    queue_.push_task([this, id] { passages_.end(id); });
   }
 
 private:
   void run(const prefill_work& work, work_result& result) {
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
-    if (result.outcome = check_layers(work, layout_, activation_bytes_block()); !result.outcome.ok())
+    if (result.outcome = check_layers(work, layout_, activation_bytes_block(), by_layer()); !result.outcome.ok())
       return;
+    auto covered = covering(work.blocks, work.start + static_cast<uint32_t>(work.tokens.size()));
     blocks_.clear();
-    append_addresses(table_, covering(work.blocks, work.start + static_cast<uint32_t>(work.tokens.size())), blocks_);
+    if (work.passage == 0)
+      append_addresses(table_, covered, blocks_);
+    else
+      for (auto place : covered)
+        blocks_.push_back(place_address(table_, place, layout_));
     rows_.clear();
     for (auto i = uint32_t{0}; i < work.tokens.size(); ++i)
       rows_.push_back({work.tokens[i], work.start + i, blocks_.data()});
@@ -111,10 +121,20 @@ private:
       events_.layer_done(work.id, layer);
       return true;
     };
-    if (!transformer_.forward(rows_, wanted_, after_layer, work.layers)) {
+    auto visit = std::optional<passage_table<cpu::transformer::passage>::visit>{};
+    auto part = cpu::transformer::part{work.layers, nullptr, [this] { return !queue_.stopping(); }};
+    if (work.passage != 0) {
+      visit.emplace(passages_, work);
+      if (result.outcome = visit->outcome(); !result.outcome.ok())
+        return;
+      part.kept = &visit->kept();
+    }
+    if (!transformer_.forward(rows_, wanted_, after_layer, part)) {
       result.outcome = {errc::cancelled, "cancelled while it ran"};
       return;
     }
+    if (visit)
+      visit->passed();
     sample(work.samples, std::identity{}, result);
   }
 
@@ -173,6 +193,7 @@ private:
   const std::vector<uint32_t> processors_;
   cpu::aligned_buffer<std::byte> pool_;
   block_table table_;
+  passage_table<cpu::transformer::passage> passages_; // of the queue's thread
   cpu::transformer transformer_;
   std::vector<sampler> samplers_; ///< one for each thread
   stream_events& events_;

@@ -59,7 +59,25 @@ void transformer::each_row(uint32_t rows, uint32_t width, Body&& body) {
 }
 
 bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
-                          layer_span layers) {
+                          const part& what) {
+  auto* kept = what.kept;
+  if (kept == nullptr)
+    return run_layers(rows, wanted, after_layer, what);
+  auto swap_kept = [&] {
+    std::swap(x_, kept->x);
+    std::swap(angles_, kept->angles);
+  };
+  swap_kept();
+  layer_base_ = what.layers.first;
+  auto done = run_layers(rows, wanted, after_layer, what);
+  layer_base_ = 0;
+  swap_kept();
+  return done;
+}
+
+bool transformer::run_layers(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
+                             const part& what) {
+  const auto layers = what.layers;
   auto count = static_cast<uint32_t>(rows.size());
   auto chunk_max = std::min(count, chunk_rows);
   ensure(x_, size_t{count} * config_.hidden);
@@ -72,16 +90,19 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
     everything_.resize(chunk_rows);
     std::iota(everything_.begin(), everything_.end(), 0u);
   }
-  place(rows);
+  if (what.kept == nullptr || layers.first == 0)
+    place(rows);
   if (layers.first == 0)
     embed(rows);
-  else
+  else if (what.kept == nullptr)
     each_activation(rows, layers, [&](float* x, std::byte* outside, size_t bytes) { std::memcpy(x, outside, bytes); });
   auto last = config_.layers - 1;
   auto end = layers.end_of(config_.layers);
   for (auto layer = layers.first; layer < end; ++layer) {
     auto wanted_at = size_t{0};
     for (auto first = uint32_t{0}; first < count; first += chunk_rows) {
+      if (what.goes_on && !what.goes_on())
+        return false;
       auto part = chunk{rows.subspan(first, std::min(chunk_rows, count - first)), first, {}};
       compute_kv(layer, part);
       auto* x = x_.data() + size_t{first} * config_.hidden;
@@ -104,7 +125,7 @@ bool transformer::forward(std::span<const row> rows, std::span<const uint32_t> w
     if (!after_layer(layer))
       return false;
   }
-  if (end < config_.layers)
+  if (end < config_.layers && what.kept == nullptr)
     each_activation(rows, layers, [&](float* x, std::byte* outside, size_t bytes) { std::memcpy(outside, x, bytes); });
   auto outputs = static_cast<uint32_t>(wanted.size());
   if (outputs == 0)
@@ -210,7 +231,7 @@ void transformer::store_kv(uint32_t layer, uint32_t index, const row& at) {
   auto bt = layout_.block_tokens;
   auto* k = qkv_.data() + size_t{index} * qkv_width(config_) + config_.q_width();
   auto* v = k + config_.kv_width();
-  auto* k_out = at.blocks[at.position / bt] + layout_.offset(0, layer);
+  auto* k_out = at.blocks[at.position / bt] + layer_offset(layer);
   auto* v_out = k_out + layout_.layer_bytes / 2;
   auto offset = at.position % bt;
   auto as_half = [](std::byte* p) { return reinterpret_cast<uint16_t*>(p); };
@@ -300,7 +321,7 @@ void transformer::attend(uint32_t layer, std::span<const row> rows, std::span<co
       work.head_dim = config_.head_dim;
       work.block_tokens = layout_.block_tokens;
       work.blocks = rows[indices[begin]].blocks;
-      work.k_offset = layout_.offset(0, layer) + kv_begin * head_bytes;
+      work.k_offset = layer_offset(layer) + kv_begin * head_bytes;
       work.v_offset = work.k_offset + layout_.layer_bytes / 2;
       work.scratch = scratch_.data() + thread * scratch_stride_;
       work.heads = kv_end - kv_begin;

@@ -40,12 +40,30 @@ public:
   /// Told when K and V of all rows are in their blocks for a layer; returns whether to go on.
   using layer_hook = std::function<bool(uint32_t layer)>;
 
+  /// What is kept of the rows of a passage (`prefill_work`) from one call to the next.
+  struct passage {
+    aligned_buffer<float> x;
+    aligned_buffer<float> angles;
+  };
+
+  /// How a call takes only some layers.
+  struct part {
+    layer_span layers = {};
+    /// Of a call that is part of a passage. Its rows' `blocks` are then the addresses of `layers` in each block.
+    passage* kept = nullptr;
+    /// Asked before each chunk of a layer's rows, if given: whether to go on.
+    std::function<bool()> goes_on = {};
+  };
+
   /// Computes K and V of all rows, and the logits of the rows whose indices `wanted` lists (ascending). Every position
   /// that a row attends must be in its block or among the rows of the call. False when the hook said to stop. Tokens,
-  /// positions and blocks must be valid. Only `layers`, as `prefill_work` says: valid, and with nothing wanted unless
-  /// the last layer is among them.
+  /// positions and blocks must be valid. Only the layers of `what`, as `prefill_work` says: valid, and with nothing
+  /// wanted unless the last layer is among them.
   bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
-               layer_span layers = {});
+               const part& what);
+  bool forward(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer) {
+    return forward(rows, wanted, after_layer, {});
+  }
 
   /// Between two layers: the residual streams of a block's tokens, in f32.
   uint64_t activation_bytes_block() const noexcept {
@@ -73,6 +91,11 @@ private:
     std::span<const uint32_t> wanted; ///< of the call's list, those in this chunk
   };
 
+  bool run_layers(std::span<const row> rows, std::span<const uint32_t> wanted, const layer_hook& after_layer,
+                  const part& what);
+  uint64_t layer_offset(uint32_t layer) const noexcept {
+    return layout_.offset(0, layer - layer_base_);
+  }
   void place(std::span<const row> rows);
   void embed(std::span<const row> rows);
   template <class Copy>
@@ -109,6 +132,7 @@ private:
   std::vector<uint32_t> everything_; ///< 0, 1, 2, ...
   std::vector<uint32_t> indices_;    ///< wanted rows of a chunk
   std::vector<std::pair<uint32_t, uint32_t>> runs_;
+  uint32_t layer_base_ = 0; ///< the layer at which the rows' blocks begin
 };
 
 } // namespace perigee::kernels::cpu

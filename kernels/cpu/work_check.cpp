@@ -22,26 +22,44 @@ status check_token(const std::string& field, token_id token, const work_limits& 
   return {};
 }
 
-status check_slot(const std::string& field, uint32_t slot, uint32_t slots, const work_limits& limits) {
-  if (slot < slots)
+/// Of a slot, or of a place where a slot is `places` of them.
+status check_slot(const std::string& field, uint32_t slot, uint64_t allowed, const work_limits& limits,
+                  uint32_t places = 1) {
+  if (slot < allowed)
     return {};
-  auto is_lent = slot >= limits.slots && slot - limits.slots < limits.lent;
+  auto is_lent = slot / places >= limits.slots && slot / places - limits.slots < limits.lent;
   return wrong("{} is {}{}; allowed: 0 to {}", field, slot, is_lent ? ", which is lent and cannot be written" : "",
-               slots - 1);
+               allowed - 1);
 }
 
-/// `blocks` must cover positions [0, `tokens`) with slots, and those from `written` on with slots of the pool.
+/// `blocks` must cover positions [0, `tokens`) with slots, and those from `written` on with slots of the pool; or with
+/// places, of which a slot has that many.
 status check_blocks(const std::string& field, std::span<const uint32_t> blocks, uint64_t written, uint64_t tokens,
-                    const work_limits& limits) {
+                    const work_limits& limits, uint32_t places = 1) {
   auto needed = (tokens + limits.block_tokens - 1) / limits.block_tokens;
   if (blocks.size() < needed)
     return wrong("{} has {} slots; {} tokens need {}", field, blocks.size(), tokens, needed);
-  auto readable = limits.slots + limits.lent;
+  auto readable = uint64_t{places} * (limits.slots + limits.lent);
+  auto writable = uint64_t{places} * limits.slots;
   for (auto i = size_t{0}; i < needed; ++i) {
-    auto slots = i < written / limits.block_tokens ? readable : limits.slots;
-    if (blocks[i] >= slots)
-      return check_slot(fmt::format("{}[{}]", field, i), blocks[i], slots, limits);
+    auto allowed = i < written / limits.block_tokens ? readable : writable;
+    if (blocks[i] >= allowed)
+      return check_slot(fmt::format("{}[{}]", field, i), blocks[i], allowed, limits, places);
   }
+  return {};
+}
+
+/// Each of a passage's places must hold all layers of the item within its slot, and none be that of two blocks.
+status check_places(std::span<const uint32_t> places, layer_span layers, uint32_t of_model) {
+  auto count = layers.end_of(of_model) - layers.first;
+  for (auto place : places)
+    if (place % of_model + count > of_model)
+      return wrong("blocks names place {} for {} layers; allowed: those that end in its slot", place, count);
+  auto sorted = std::vector<uint32_t>(places.begin(), places.end());
+  std::ranges::sort(sorted);
+  auto overlap = [count](uint32_t before, uint32_t after) { return after - before < count; };
+  if (auto twice = std::ranges::adjacent_find(sorted, overlap); twice != sorted.end())
+    return wrong("blocks names place {} twice; allowed: once", twice[1]);
   return {};
 }
 
@@ -56,14 +74,20 @@ status check(const prefill_work& work, const work_limits& limits) {
   for (auto i = size_t{0}; i < work.tokens.size(); ++i)
     if (auto bad = check_token(fmt::format("tokens[{}]", i), work.tokens[i], limits); !bad.ok())
       return bad;
-  if (auto bad = check_blocks("blocks", work.blocks, work.start, end, limits); !bad.ok())
+  auto places = work.passage == 0 ? 1 : limits.layers;
+  if (auto bad = check_blocks("blocks", work.blocks, work.start, end, limits, places); !bad.ok())
     return bad;
   // The same slot twice would mix positions.
-  auto needed = static_cast<ptrdiff_t>((end + limits.block_tokens - 1) / limits.block_tokens);
-  auto sorted = std::vector<uint32_t>(work.blocks.begin(), work.blocks.begin() + needed);
-  std::ranges::sort(sorted);
-  if (auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
-    return wrong("blocks names slot {} twice; allowed: once", *twice);
+  auto needed = std::span{work.blocks}.first((end + limits.block_tokens - 1) / limits.block_tokens);
+  if (work.passage != 0) {
+    if (auto bad = check_places(needed, work.layers, limits.layers); !bad.ok())
+      return bad;
+  } else {
+    auto sorted = std::vector<uint32_t>(needed.begin(), needed.end());
+    std::ranges::sort(sorted);
+    if (auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
+      return wrong("blocks names slot {} twice; allowed: once", *twice);
+  }
   for (auto i = size_t{0}; i < work.samples.size(); ++i)
     if (auto bad = check_sample(work.samples[i], limits.vocab); !bad.ok())
       return wrong("samples[{}].{}", i, bad.context);

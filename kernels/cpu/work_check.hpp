@@ -12,7 +12,8 @@ struct work_limits {
   uint32_t block_tokens = 0;
   uint32_t vocab = 0;
   uint32_t context = 0;
-  uint32_t lent = 0; ///< slots that follow those of its pool and may be read only
+  uint32_t layers = 0; ///< of the model
+  uint32_t lent = 0;   ///< slots that follow those of its pool and may be read only
 };
 
 /// Ok, or `invalid_argument` that names the field, the value found and the value allowed.

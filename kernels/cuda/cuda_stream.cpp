@@ -71,7 +71,8 @@ public:
               std::unique_ptr<cuda::machine> device)
     : options_(checked(options)),
       layout_(weights->layout(options.block_tokens)), limits_{options.slots, options.block_tokens,
-                                                              weights->config().vocab, weights->config().context},
+                                                              weights->config().vocab, weights->config().context,
+                                                              layout_.layers},
       parts_(std::make_unique<device_parts>(std::move(device), *weights, layout_, options)), host_(parts_->pool.host()),
       events_(events), queue_(events, [this](const work_queue::work& next, work_result& result) { answer(next, result); }) {}
 
@@ -165,9 +166,9 @@ private:
   }
 
   void run(const prefill_work& work, work_result& result) {
-    if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
+    if (result.outcome = check_layers(work, layout_, activation_bytes_block(), by_layer()); !result.outcome.ok())
       return;
-    if (result.outcome = check_layers(work, layout_, activation_bytes_block()); !result.outcome.ok())
+    if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
     auto count = static_cast<uint32_t>(work.tokens.size());
     auto rows_max = std::min(options_.rows_max, limits_.context);

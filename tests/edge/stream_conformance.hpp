@@ -68,6 +68,9 @@ void earlier_positions_are_read_from_the_pool(stream_world& world);
 void what_is_written_from_outside_is_read(stream_world& world);
 void lent_blocks_are_read_and_never_written(stream_world& world);
 void parts_make_the_whole(stream_world& world);
+void passages_make_the_whole(stream_world& world);
+void passages_end_once(stream_world& world);
+void wrong_passages_are_refused(stream_world& world);
 void choices_are_sampled_apart(stream_world& world);
 void invalid_items_are_refused(stream_world& world);
 void a_full_queue_refuses(stream_world& world);
@@ -99,6 +102,12 @@ void a_running_item_can_be_cancelled(stream_world& world);
                       lent_blocks_are_read_and_never_written)                                                          \
   PERIGEE_STREAM_CASE(label, W, "layers in parts, chunk by chunk, give what all at once give, or are refused",          \
                       parts_make_the_whole)                                                                            \
+  PERIGEE_STREAM_CASE(label, W, "layer by layer in a few places, a prompt is what it is at once, or there are no passages", \
+                      passages_make_the_whole)                                                                         \
+  PERIGEE_STREAM_CASE(label, W, "a passage ends by its own id, at any time, and as many as may be are under way",      \
+                      passages_end_once)                                                                               \
+  PERIGEE_STREAM_CASE(label, W, "items that do not go on with a passage are refused and write nothing",                \
+                      wrong_passages_are_refused)                                                                      \
   PERIGEE_STREAM_CASE(label, W, "choices are sampled each by its own number and seed", choices_are_sampled_apart)      \
   PERIGEE_STREAM_CASE(label, W, "items about what does not exist are refused and write nothing",                       \
                       invalid_items_are_refused)                                                                       \
