@@ -19,8 +19,8 @@ public:
   /// One item's turn. Ends its passage unless `passed` was said, or if it was the last.
   class visit {
   public:
-    /// Begins the passage with its first item. Otherwise the item must be for the tokens of those before it, and for the
-    /// layers that follow: see `outcome`. `table` outlives it.
+    /// Begins the passage with its first item. Otherwise the item must be for the tokens of those before it, and for
+    /// the layers that follow: see `outcome`. `table` outlives it.
     visit(passage_table& table, const prefill_work& work) : table_(table), work_(work) {
       auto at = table_.open_.find(work.passage);
       if (work.layers.first > 0) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -34,15 +35,16 @@ inline prompt_chunk next_chunk(uint32_t start, uint32_t total, uint32_t chunk_to
   return {start, end, start / block, layout.blocks_for(end), end == total};
 }
 
-/// What the device is asked for that chunk of `tokens`, whose blocks are in `slots`; the last one samples the first
-/// token of each choice.
+/// What the device is asked for that chunk of `tokens`, whose blocks are in `slots`, or will be said; the last one
+/// samples the first token of each choice.
 inline kernels::prefill_work chunk_work(uint64_t id, const prompt_chunk& chunk, const shared_list<token_id>& tokens,
-                                        const std::vector<uint32_t>& slots, const generation& gen) {
+                                        std::span<const uint32_t> slots, const generation& gen) {
   auto work = kernels::prefill_work{};
   work.id = id;
   work.start = chunk.start;
   work.tokens = tokens.part(chunk.start, chunk.end - chunk.start);
-  work.blocks.assign(slots.begin(), slots.begin() + chunk.block_last);
+  slots = slots.first(std::min<size_t>(slots.size(), chunk.block_last));
+  work.blocks.assign(slots.begin(), slots.end());
   if (!chunk.last)
     return work;
   for (const auto& choice : gen.choices) {
@@ -51,6 +53,24 @@ inline kernels::prefill_work chunk_work(uint64_t id, const prompt_chunk& chunk, 
       sample.history.assign(tokens.begin(), tokens.end());
     work.samples.push_back(std::move(sample));
   }
+  return work;
+}
+
+/// The item of one layer of a passage that computes all tokens from `start` on. `place_of(block)` says where that layer
+/// of a block is; the last layer samples.
+template <class PlaceOf>
+kernels::prefill_work layer_work(uint64_t id, uint64_t passage, uint32_t layer, uint32_t start,
+                                 const shared_list<token_id>& tokens, const kernels::kv_layout& layout,
+                                 const generation& gen, PlaceOf&& place_of) {
+  auto total = static_cast<uint32_t>(tokens.size());
+  auto all =
+    prompt_chunk{start, total, start / layout.block_tokens, layout.blocks_for(total), layer + 1 == layout.layers};
+  auto work = chunk_work(id, all, tokens, {}, gen);
+  work.layers = {layer, layer + 1};
+  work.passage = passage;
+  work.blocks.reserve(all.block_last);
+  for (auto block = uint32_t{0}; block < all.block_last; ++block)
+    work.blocks.push_back(place_of(block));
   return work;
 }
 

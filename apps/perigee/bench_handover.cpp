@@ -37,7 +37,8 @@ json::object figure_json(const handover_figure& figure) {
   return {{"prefill_s", figure.prefill_s},
           {"tail_s", figure.tail_s},
           {"unsent_byte_seconds", figure.unsent_byte_s},
-          {"slot_byte_seconds", figure.slot_byte_s}};
+          {"slot_byte_seconds", figure.slot_byte_s},
+          {"kept_byte_seconds", figure.kept_byte_s}};
 }
 
 json::object result_json(const handover_result& result, const handover_options& how) {
@@ -46,12 +47,17 @@ json::object result_json(const handover_result& result, const handover_options& 
     rows.push_back({{"tokens", row.tokens},
                     {"kv_bytes", row.kv_bytes},
                     {"none", figure_json(row.none)},
+                    {"by_chunk", figure_json(row.by_chunk)},
                     {"by_layer", figure_json(row.by_layer)},
                     {"at_end", figure_json(row.at_end)},
+                    {"by_chunk_cost", row.by_chunk_cost},
                     {"by_layer_cost", row.by_layer_cost},
                     {"at_end_cost", row.at_end_cost},
-                    {"unsent_ratio", row.unsent_ratio},
-                    {"slot_ratio", row.slot_ratio}});
+                    {"by_chunk_unsent_ratio", row.by_chunk_unsent_ratio},
+                    {"by_layer_unsent_ratio", row.by_layer_unsent_ratio},
+                    {"by_chunk_slot_ratio", row.by_chunk_slot_ratio},
+                    {"by_layer_slot_ratio", row.by_layer_slot_ratio},
+                    {"by_layer_kept_ratio", row.by_layer_kept_ratio}});
   return {{"path", result.path},
           {"threads", how.threads},
           {"chunk_tokens", how.chunk_tokens},
@@ -63,18 +69,26 @@ std::string render(const handover_result& result, const handover_options& how) {
   auto signed_percent = [](double share) { return fmt::format("{:+.1f} %", 100 * share); };
   auto percent = [](double share) { return fmt::format("{:.1f} %", 100 * share); };
   auto ms = [](double seconds) { return fmt::format("{:.1f}", 1e3 * seconds); };
-  auto times = text_table{
-    {"PROMPT", "KV MB", "ALONE MS", "BY LAYER MS", "COST", "LAST BYTE +MS", "AT THE END MS", "COST", "LAST BYTE +MS"}};
-  auto held = text_table{
-    {"PROMPT", "UNSENT BY LAYER MB*S", "AT THE END MB*S", "RATIO", "SLOTS BY LAYER MB*S", "AT THE END MB*S", "RATIO"}};
+  auto times = text_table{{"PROMPT", "KV MB", "WAY", "PREFILL MS", "COST", "LAST BYTE +MS"}};
+  auto held = text_table{{"PROMPT", "WAY", "UNSENT MB*S", "TO AT THE END", "SLOTS MB*S", "TO AT THE END",
+                          "KEPT BESIDE MB*S", "ALL TO AT THE END"}};
   auto mb = [](double bytes) { return fmt::format("{:.2f}", bytes / 1e6); };
   for (const auto& row : result.rows) {
-    times.add({std::to_string(row.tokens), mb(static_cast<double>(row.kv_bytes)), ms(row.none.prefill_s),
-               ms(row.by_layer.prefill_s), signed_percent(row.by_layer_cost), ms(row.by_layer.tail_s),
-               ms(row.at_end.prefill_s), signed_percent(row.at_end_cost), ms(row.at_end.tail_s)});
-    held.add({std::to_string(row.tokens), mb(row.by_layer.unsent_byte_s), mb(row.at_end.unsent_byte_s),
-              percent(row.unsent_ratio), mb(row.by_layer.slot_byte_s), mb(row.at_end.slot_byte_s),
-              percent(row.slot_ratio)});
+    auto prompt = std::to_string(row.tokens);
+    auto time = [&](const char* way, const handover_figure& figure, const std::string& cost) {
+      times.add({prompt, mb(static_cast<double>(row.kv_bytes)), way, ms(figure.prefill_s), cost, ms(figure.tail_s)});
+    };
+    time("alone", row.none, "");
+    time("chunk by chunk", row.by_chunk, signed_percent(row.by_chunk_cost));
+    time("layer by layer", row.by_layer, signed_percent(row.by_layer_cost));
+    time("at the end", row.at_end, signed_percent(row.at_end_cost));
+    auto hold = [&](const char* way, const handover_figure& figure, double unsent, double slots, double all) {
+      held.add({prompt, way, mb(figure.unsent_byte_s), percent(unsent), mb(figure.slot_byte_s), percent(slots),
+                mb(figure.kept_byte_s), percent(all)});
+    };
+    hold("chunk by chunk", row.by_chunk, row.by_chunk_unsent_ratio, row.by_chunk_slot_ratio, row.by_chunk_slot_ratio);
+    hold("layer by layer", row.by_layer, row.by_layer_unsent_ratio, row.by_layer_slot_ratio, row.by_layer_kept_ratio);
+    hold("at the end", row.at_end, 1, 1, 1);
   }
   return fmt::format("handover: {}; {} bytes of KV a token, chunks of {} tokens, {} threads\n{}\n{}", result.path,
                      result.kv_token_bytes, how.chunk_tokens, how.threads, times.text(), held.text());
@@ -103,8 +117,8 @@ void add_bench_handover(CLI::App& bench, action& chosen) {
   auto options = std::make_shared<handover_bench_options>();
   options->how.threads = 0;
   auto* sub =
-    bench.add_subcommand("handover", "Prefill that hands its KV over layer by layer, beside one that does so at "
-                                     "the end and one that keeps it.");
+    bench.add_subcommand("handover", "Prefill that hands its KV over layer by layer, chunk by chunk or at the end, "
+                                     "beside one that keeps it.");
   auto* model = sub->add_option("--model", options->model, "directory of a model, or GGUF file, instead of a shape");
   sub->add_option("--preset", options->preset, "a shape with random weights")
     ->check(CLI::IsMember(kernels::preset_names()))

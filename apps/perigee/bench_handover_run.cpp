@@ -2,6 +2,7 @@
 #include "apps/perigee/bench_handover_run.hpp"
 
 #include "actors/prefill/chunk_plan.hpp"
+#include "actors/prefill/layer_ring.hpp"
 #include "kernels/cpu/cpu_stream.hpp"
 #include "kernels/sampler.hpp"
 #include "transport/bench_far_pool.hpp"
@@ -32,13 +33,13 @@ using clock = std::chrono::steady_clock;
 constexpr auto items_max = 2u; // as many as a prefill instance gives its stream: one runs, the next waits
 constexpr auto patience = std::chrono::seconds{600};
 
-enum class way { none, by_layer, at_end };
+enum class way { none, by_chunk, by_layer, at_end };
 
 struct layer_computed {
   uint64_t id = 0;
   uint32_t layer = 0;
 };
-struct chunk_computed {
+struct item_computed {
   kernels::work_result result;
 };
 struct written {
@@ -47,7 +48,7 @@ struct written {
 };
 struct event {
   clock::time_point at;
-  std::variant<layer_computed, chunk_computed, written> what;
+  std::variant<layer_computed, item_computed, written> what;
 };
 
 /// What stream and fabric tell, for one thread that takes it as an actor takes its messages.
@@ -57,7 +58,7 @@ public:
     push({clock::now(), layer_computed{id, layer}});
   }
   void work_done(kernels::work_result result) override {
-    push({clock::now(), chunk_computed{std::move(result)}});
+    push({clock::now(), item_computed{std::move(result)}});
   }
   void completed(uint64_t id, status result, uint64_t) override {
     push({clock::now(), written{id, std::move(result)}});
@@ -138,68 +139,108 @@ public:
   handover_figure run(const std::vector<token_id>& tokens, way how) {
     how_ = how;
     began_ = clock::now();
-    slots_.resize(layout_.blocks_for(static_cast<uint32_t>(tokens.size())));
+    tokens_ = tokens;
+    auto blocks = layout_.blocks_for(total());
+    slots_.resize(how == way::by_layer ? layer_ring::slots_for(blocks, layout_.layers) : blocks);
     std::iota(slots_.begin(), slots_.end(), 0u);
-    auto gen = generation{};
-    gen.choices.emplace_back();
-    gen.sampling.temperature = 0;
+    if (how == way::by_layer)
+      ring_.emplace(slots_, blocks, layout_.layers);
     auto result = handover_figure{};
-    auto submitted = uint32_t{0};
-    auto total = static_cast<uint32_t>(tokens.size());
     auto ready_s = 0.0;
-    while (submitted < total || !chunks_.empty() || !writes_.empty()) {
-      while (submitted < total && chunks_.size() < items_max) {
-        auto chunk = next_chunk(submitted, total, chunk_tokens_, layout_);
-        auto work = chunk_work(++numbers_, chunk, tokens, slots_, gen);
-        chunks_[work.id] = {chunk, 0};
-        submitted = chunk.end;
-        stream_.submit(std::move(work));
-      }
+    do {
+      while (items_.size() < items_max && submit_next())
+        ;
       auto news = events_.next();
       ready_s = std::chrono::duration<double>(news.at - began_).count();
       std::visit([&](auto& what) { on(ready_s, what, result); }, news.what);
-    }
+    } while (result.prefill_s == 0 || !writes_.empty());
     result.tail_s = ready_s - result.prefill_s;
     result.slot_byte_s = ready_s * static_cast<double>(slots_.size() * layout_.block_bytes());
+    if (how == way::by_layer)
+      result.kept_byte_s = result.prefill_s * static_cast<double>(blocks * stream_.activation_bytes_block());
     result.unsent_byte_s = unsent_.total();
     return result;
   }
 
+  /// After a run by layer: where in the pool the layer of that block is, of the last few.
+  uint64_t source_of(uint32_t block, uint32_t layer) const {
+    return ring_ ? ring_->place(layer, block) * layout_.layer_bytes : layout_.offset(slots_[block], layer);
+  }
+
 private:
-  struct open_chunk {
+  struct open_item {
     prompt_chunk chunk;
     uint32_t layer_next = 0; // the first that has not been reported
   };
+  struct open_write {
+    uint64_t bytes = 0;
+    uint32_t layer = 0; // the first of them
+  };
+
+  uint32_t total() const {
+    return static_cast<uint32_t>(tokens_.size());
+  }
+
+  /// Whether there was something that can be computed now.
+  bool submit_next() {
+    auto work = kernels::prefill_work{};
+    auto chunk = prompt_chunk{0, total(), 0, layout_.blocks_for(total()), layer_ + 1 == layout_.layers};
+    auto id = numbers_ + 1;
+    if (ring_) {
+      if (layer_ == layout_.layers || !ring_->is_free(layer_))
+        return false;
+      if (layer_ == 0)
+        passage_ = id;
+      work = layer_work(id, passage_, layer_, 0, tokens_, layout_, gen_,
+                        [&](uint32_t block) { return ring_->place(layer_, block); });
+      ring_->claim(layer_++);
+    } else {
+      if (submitted_ == total())
+        return false;
+      chunk = next_chunk(submitted_, total(), chunk_tokens_, layout_);
+      work = chunk_work(id, chunk, tokens_, slots_, gen_);
+      submitted_ = chunk.end;
+    }
+    numbers_ = id;
+    items_[id] = {chunk, work.layers.first};
+    stream_.submit(std::move(work));
+    return true;
+  }
 
   void on(double now_s, const layer_computed& news, handover_figure&) {
-    auto& [chunk, layer_next] = chunks_.at(news.id);
+    auto& [chunk, layer_next] = items_.at(news.id);
     const auto layers = kernels::layer_span{layer_next, news.layer + 1};
     layer_next = news.layer + 1;
     if (how_ == way::none)
       return;
     unsent_.take(now_s, bytes_of(chunk, layers));
-    if (how_ == way::by_layer)
+    if (how_ != way::at_end)
       write(chunk, layers);
   }
 
-  void on(double now_s, const chunk_computed& news, handover_figure& result) {
+  void on(double now_s, const item_computed& news, handover_figure& result) {
     if (!news.result.outcome.ok())
       throw failure{news.result.outcome.code, news.result.outcome.context};
-    computed_.push_back(chunks_.at(news.result.id).chunk);
-    chunks_.erase(news.result.id);
-    if (!computed_.back().last)
+    auto [chunk, layer_next] = items_.at(news.result.id);
+    computed_.push_back(chunk);
+    items_.erase(news.result.id);
+    if (ring_)
+      ring_->release(layer_next - 1);
+    if (!chunk.last)
       return;
     result.prefill_s = now_s;
     if (how_ == way::at_end)
-      for (const auto& chunk : computed_)
-        write(chunk, {0, layout_.layers});
+      for (const auto& part : computed_)
+        write(part, {0, layout_.layers});
   }
 
   void on(double now_s, const written& news, handover_figure&) {
     if (!news.outcome.ok())
       throw failure{news.outcome.code, news.outcome.context};
     auto at = writes_.find(news.id);
-    unsent_.give_back(now_s, at->second);
+    unsent_.give_back(now_s, at->second.bytes);
+    if (ring_)
+      ring_->release(at->second.layer);
     writes_.erase(at);
   }
 
@@ -210,12 +251,20 @@ private:
   void write(const prompt_chunk& chunk, kernels::layer_span layers) {
     auto move = form_;
     move.id = ++numbers_;
-    for (auto block = chunk.block_first; block < chunk.block_last; ++block) {
-      auto at = layout_.offset(slots_[block], layers.first);
-      move.pieces.push_back({at, at, (layers.end - layers.first) * layout_.layer_bytes});
-    }
-    writes_[move.id] = bytes_of(chunk, layers);
+    for (auto block = chunk.block_first; block < chunk.block_last; ++block)
+      move.pieces.push_back({source_of(block, layers.first), layout_.offset(block, layers.first),
+                             (layers.end - layers.first) * layout_.layer_bytes});
+    writes_[move.id] = {bytes_of(chunk, layers), layers.first};
+    if (ring_)
+      ring_->claim(layers.first);
     fabric_.post(std::move(move));
+  }
+
+  static generation greedy() {
+    auto gen = generation{};
+    gen.choices.emplace_back();
+    gen.sampling.temperature = 0;
+    return gen;
   }
 
   kernels::stream& stream_;
@@ -224,10 +273,16 @@ private:
   event_queue& events_;
   const uint32_t chunk_tokens_;
   const kernels::kv_layout layout_;
+  const generation gen_ = greedy();
+  shared_list<token_id> tokens_;
   std::vector<uint32_t> slots_;
-  std::map<uint64_t, open_chunk> chunks_;
+  std::optional<layer_ring> ring_; // by layer
+  uint64_t passage_ = 0;
+  uint32_t layer_ = 0;     // the next, by layer
+  uint32_t submitted_ = 0; // tokens, otherwise
+  std::map<uint64_t, open_item> items_;
   std::vector<prompt_chunk> computed_;
-  std::map<uint64_t, uint64_t> writes_; // their bytes
+  std::map<uint64_t, open_write> writes_;
   byte_seconds unsent_;
   way how_ = way::none;
   clock::time_point began_;
@@ -247,7 +302,8 @@ handover_figure medians(const std::vector<handover_figure>& runs) {
   return {median(runs, [](const auto& run) { return run.prefill_s; }),
           median(runs, [](const auto& run) { return run.tail_s; }),
           median(runs, [](const auto& run) { return run.unsent_byte_s; }),
-          median(runs, [](const auto& run) { return run.slot_byte_s; })};
+          median(runs, [](const auto& run) { return run.slot_byte_s; }),
+          median(runs, [](const auto& run) { return run.kept_byte_s; })};
 }
 
 } // namespace
@@ -272,32 +328,53 @@ handover_result bench_handover(std::shared_ptr<const kernels::model> weights, co
     auto prompt = std::vector<token_id>{};
     for (auto i = uint32_t{0}; i < tokens; ++i)
       prompt.push_back(static_cast<token_id>(kernels::random_word(1, 0, i) % weights->config().vocab));
-    auto pass = [&](way how) {
-      return prefill_run{*stream, *fabric, form, events, options.chunk_tokens}.run(prompt, how);
-    };
-    auto bytes = layout.blocks_for(tokens) * layout.block_bytes();
-    pass(way::by_layer); // pages and connections are made
-    if (auto there = to.bytes(); !there.empty() && std::memcmp(there.data(), stream->pool().data(), bytes) != 0)
-      throw failure{errc::corrupt, "other bytes arrived than were computed"};
-    auto runs = std::vector<std::array<handover_figure, 3>>{};
+    auto make = [&] { return prefill_run{*stream, *fabric, form, events, options.chunk_tokens}; };
+    auto pass = [&](way how) { return make().run(prompt, how); };
+    auto blocks = layout.blocks_for(tokens);
+    for (auto how : {way::by_chunk, way::by_layer}) { // pages and connections are made
+      auto first = make();
+      first.run(prompt, how);
+      for (auto block = uint32_t{0}; block < blocks && !to.bytes().empty(); ++block)
+        for (auto layer = layout.layers - std::min(layout.layers, layer_ring::parts); layer < layout.layers; ++layer)
+          if (std::memcmp(to.bytes().data() + layout.offset(block, layer),
+                          stream->pool().data() + first.source_of(block, layer), layout.layer_bytes)
+              != 0)
+            throw failure{errc::corrupt, "other bytes arrived than were computed"};
+    }
+    auto runs = std::vector<std::array<handover_figure, 4>>{};
     for (auto run = uint32_t{0}; run < options.runs; ++run)
-      runs.push_back({pass(way::none), pass(way::by_layer), pass(way::at_end)});
+      runs.push_back({pass(way::none), pass(way::by_chunk), pass(way::by_layer), pass(way::at_end)});
     auto of = [&](way how) {
       auto out = std::vector<handover_figure>{};
       for (const auto& run : runs)
         out.push_back(run[static_cast<size_t>(how)]);
       return medians(out);
     };
-    auto ratio = [&](double handover_figure::*what, way above, way below) {
+    auto ratio = [&](auto what, way above, way below) {
       return median(runs, [&](const auto& run) {
-        return run[static_cast<size_t>(above)].*what / run[static_cast<size_t>(below)].*what;
+        return what(run[static_cast<size_t>(above)]) / what(run[static_cast<size_t>(below)]);
       });
     };
-    result.rows.push_back({tokens, bytes, of(way::none), of(way::by_layer), of(way::at_end),
-                           ratio(&handover_figure::prefill_s, way::by_layer, way::none) - 1,
-                           ratio(&handover_figure::prefill_s, way::at_end, way::none) - 1,
-                           ratio(&handover_figure::unsent_byte_s, way::by_layer, way::at_end),
-                           ratio(&handover_figure::slot_byte_s, way::by_layer, way::at_end)});
+    auto prefill_s = [](const handover_figure& figure) { return figure.prefill_s; };
+    auto unsent = [](const handover_figure& figure) { return figure.unsent_byte_s; };
+    auto slot = [](const handover_figure& figure) { return figure.slot_byte_s; };
+    auto all = [](const handover_figure& figure) { return figure.slot_byte_s + figure.kept_byte_s; };
+    auto row = handover_row{};
+    row.tokens = tokens;
+    row.kv_bytes = blocks * layout.block_bytes();
+    row.none = of(way::none);
+    row.by_chunk = of(way::by_chunk);
+    row.by_layer = of(way::by_layer);
+    row.at_end = of(way::at_end);
+    row.by_chunk_cost = ratio(prefill_s, way::by_chunk, way::none) - 1;
+    row.by_layer_cost = ratio(prefill_s, way::by_layer, way::none) - 1;
+    row.at_end_cost = ratio(prefill_s, way::at_end, way::none) - 1;
+    row.by_chunk_unsent_ratio = ratio(unsent, way::by_chunk, way::at_end);
+    row.by_layer_unsent_ratio = ratio(unsent, way::by_layer, way::at_end);
+    row.by_chunk_slot_ratio = ratio(slot, way::by_chunk, way::at_end);
+    row.by_layer_slot_ratio = ratio(slot, way::by_layer, way::at_end);
+    row.by_layer_kept_ratio = ratio(all, way::by_layer, way::at_end);
+    result.rows.push_back(row);
   }
   return result;
 }

@@ -54,21 +54,27 @@ struct handover_figure {
   double prefill_s = 0;     ///< until the last chunk was computed
   double tail_s = 0;        ///< from then until the last byte had left
   double unsent_byte_s = 0; ///< of KV that was computed and had not left yet
-  double slot_byte_s = 0; ///< of the prompt's slots in the working pool, from the first chunk until the last byte left
+  double slot_byte_s = 0;   ///< of the prompt's slots in the working pool, from the first item until the last byte left
+  double kept_byte_s = 0;   ///< of what the stream keeps of the prompt's tokens between two layers, beside the pool
 };
 
-/// One length of prompt. Every run has all three, one right after the other; costs and ratios are medians of the runs'
+/// One length of prompt. Every run has all four, one right after the other; costs and ratios are medians of the runs'
 /// own.
 struct handover_row {
   uint32_t tokens = 0;
   uint64_t kv_bytes = 0;
-  handover_figure none;     ///< handed over to nobody
-  handover_figure by_layer; ///< each layer of a chunk as soon as it is computed
-  handover_figure at_end;   ///< all of it when the prompt is computed
-  double by_layer_cost = 0; ///< of the prefill's time, over `none`
+  handover_figure none;     ///< computed by chunks, handed over to nobody
+  handover_figure by_chunk; ///< each layer of a chunk as soon as it is computed
+  handover_figure by_layer; ///< each layer of the whole prompt as soon as it is computed, a few layers in the pool
+  handover_figure at_end;   ///< computed by chunks, all of it when the prompt is computed
+  double by_chunk_cost = 0; ///< of the prefill's time, over `none`
+  double by_layer_cost = 0; ///< the same
   double at_end_cost = 0;   ///< the same
-  double unsent_ratio = 0;  ///< of `by_layer` to `at_end`
-  double slot_ratio = 0;    ///< the same
+  double by_chunk_unsent_ratio = 0; ///< to `at_end`
+  double by_layer_unsent_ratio = 0; ///< the same
+  double by_chunk_slot_ratio = 0;   ///< the same
+  double by_layer_slot_ratio = 0;   ///< the same
+  double by_layer_kept_ratio = 0;   ///< of slots and what is kept to the slots of `at_end`
 };
 
 struct handover_result {
