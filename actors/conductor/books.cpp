@@ -70,6 +70,11 @@ books::member* books::find(const address& who) {
   return at && at->who == who ? at : nullptr;
 }
 
+const books::member* books::find(const address& who) const {
+  const auto* at = find(who.kind, who.index);
+  return at && at->who == who ? at : nullptr;
+}
+
 // -- placements -------------------------------------------------------------------------------------------------------
 
 placement& books::open(placement entry, uint64_t now_ns) {
@@ -79,16 +84,23 @@ placement& books::open(placement entry, uint64_t now_ns) {
   by_request_[kept.id.request].push_back(&kept);
   if (kept.cancel_at_ns)
     cancels_.insert({*kept.cancel_at_ns, number});
-  if (auto* first = kept.prefill_open ? find(kept.prefill) : nullptr) {
-    kept.ends_at_ns = !kept.computed && first->queued == 0 ? now_ns + kept.prefill_ns : 0;
-    for (auto* at : computing(kept)) {
+  if (kept.prefill_open && find(kept.prefill)) {
+    auto all = computing(kept);
+    auto free_ns = boost::container::small_vector<uint64_t, 8>{};
+    for (auto i = size_t{1}; i <= all.size(); ++i)
+      free_ns.push_back(all[i % all.size()]->free_at_ns); // Its own instance runs the last layers.
+    auto begins_ns = kept.times.begin_ns(free_ns, now_ns);
+    auto is_first = std::all_of(all.begin(), all.end(), [](const member* at) { return at->queued == 0; });
+    kept.ends_at_ns = !kept.computed && is_first ? now_ns + kept.times.takes_ns : 0;
+    for (auto i = size_t{0}; i < all.size(); ++i) {
+      auto* at = all[i];
       ++at->open;
       at->tokens += kept.is_local() ? 0 : kept.prompt_tokens; // What is reserved for decoding holds the prompt.
       if (!kept.computed) {
         ++at->queued;
-        at->queued_ns += kept.prefill_ns;
+        at->queued_ns += kept.times.takes_ns;
         at->queued_tokens += kept.uncached_tokens;
-        at->free_at_ns = std::max(at->free_at_ns, now_ns) + kept.prefill_ns;
+        at->free_at_ns = begins_ns + kept.times.takes_ns - ahead_ns(kept, all, i);
       }
       mark_changed(*at);
     }
@@ -153,12 +165,17 @@ books::workers books::computing(const placement& entry) {
   return found;
 }
 
+/// By how much the i-th of those that compute it is done before the last stage.
+uint64_t books::ahead_ns(const placement& entry, const workers& all, size_t i) {
+  return i == 0 ? 0 : (all.size() - i) * entry.times.last_step_ns;
+}
+
 books::workers books::leave_queue(const placement& entry) {
   auto all = computing(entry);
   for (auto* at : all) {
     assert(at->queued > 0);
     --at->queued;
-    at->queued_ns -= entry.prefill_ns;
+    at->queued_ns -= entry.times.takes_ns;
     at->queued_tokens -= entry.uncached_tokens;
     mark_changed(*at);
   }
@@ -191,8 +208,11 @@ void books::computed(placement& entry, uint64_t now_ns) {
   if (entry.computed || !entry.prefill_open)
     return;
   // What is left started when this ended: the instance works on one prompt at a time.
-  for (auto* at : leave_queue(entry))
-    at->free_at_ns = now_ns - std::min(now_ns, news_age_ns_) + at->queued_ns;
+  auto all = leave_queue(entry);
+  for (auto i = size_t{0}; i < all.size(); ++i) {
+    auto past_ns = news_age_ns_ + ahead_ns(entry, all, i);
+    all[i]->free_at_ns = now_ns - std::min(now_ns, past_ns) + all[i]->queued_ns;
+  }
   learn_age(entry, now_ns);
   pass_prefill(entry);
 }
@@ -211,7 +231,7 @@ void books::release_prefill(placement& entry, uint64_t now_ns) {
   pending_.evict(entry.keys, entry.prefill.index);
   if (!entry.computed)
     for (auto* at : leave_queue(entry)) {
-      at->free_at_ns = at->free_at_ns > entry.prefill_ns ? at->free_at_ns - entry.prefill_ns : 0;
+      at->free_at_ns -= std::min(at->free_at_ns, entry.times.takes_ns);
       // It cannot take less than nothing, nor more than all of what is left from its start.
       at->free_at_ns = std::clamp(at->free_at_ns, now_ns, now_ns + at->queued_ns);
     }

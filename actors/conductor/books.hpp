@@ -8,10 +8,12 @@
 #include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace perigee {
@@ -20,6 +22,22 @@ namespace perigee {
 struct request_hash {
   size_t operator()(const request_id& id) const noexcept {
     return id.session * 0x9e3779b97f4a7c15u ^ id.number;
+  }
+};
+
+/// Predicted times of a prompt that instances compute together, one after the other. Of one instance alone: no steps.
+struct group_times {
+  uint64_t takes_ns = 0;      ///< from the first chunk at the first stage to the first token
+  uint64_t first_step_ns = 0; ///< each stage begins that much after the one before
+  uint64_t last_step_ns = 0;  ///< and is done that much after it
+
+  /// When the first chunk begins, at the earliest `now_ns`: when each stage is free by the time that a chunk gets there.
+  /// `free_ns`: when they are free, first stage first.
+  uint64_t begin_ns(std::span<const uint64_t> free_ns, uint64_t now_ns) const {
+    auto begins_ns = now_ns;
+    for (auto i = size_t{0}; i < free_ns.size(); ++i)
+      begins_ns = std::max(begins_ns, free_ns[i] - std::min(free_ns[i], i * first_step_ns));
+    return begins_ns;
   }
 };
 
@@ -36,7 +54,7 @@ struct placement {
   bool decode_open = false;
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
   bool counts_at_decode = false; ///< among what is open at `decode`; not where it counts as a prompt there already
-  uint64_t prefill_ns = 0;     ///< reserved at `prefill` and at each of `stages`
+  group_times times;           ///< reserved at `prefill`, the last stage, and at each of `stages`
   uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
@@ -82,6 +100,7 @@ public:
   const member* find(role kind, uint32_t index) const;
   /// Exactly that incarnation, or null.
   member* find(const address& who);
+  const member* find(const address& who) const;
   const std::map<std::pair<role, uint32_t>, member>& members() const {
     return members_;
   }
@@ -149,6 +168,7 @@ private:
   using workers = boost::container::small_vector<member*, 8>;
 
   workers computing(const placement& entry);
+  static uint64_t ahead_ns(const placement& entry, const workers& all, size_t i);
   workers leave_queue(const placement& entry);
   void pass_prefill(placement& entry);
   void learn_age(const placement& entry, uint64_t now_ns);

@@ -166,7 +166,7 @@ private:
   std::optional<refusal> judge(uint64_t now_ns, const entry& waiting, const route_decision& decision);
   void place(uint64_t now_ns, entry& waiting, const route_decision& decision);
   uint64_t reused_tokens(const entry& waiting, const route_decision& decision) const;
-  uint64_t group_ns(uint64_t tokens, uint64_t reused, uint64_t stages) const;
+  group_times group_ns(uint64_t tokens, uint64_t reused, uint64_t stages) const;
   std::vector<const books::member*> stages_for(uint64_t tokens, const route_decision& decision) const;
   bool decodes_beside(const books::member& prefill) const;
   double crowd() const;
@@ -177,6 +177,7 @@ private:
   entry* find_request(const request_id& id) const;
   void record(uint64_t now_ns, const ticket& id, route_decision decision, const std::string& policy);
   void take(uint64_t now_ns, route_decision decision, const std::string& policy);
+  void adopt_prompt(placement& found, const load_item& item, const report& news) const;
   void adopt(uint64_t now_ns, const report& news);
   void learn(uint64_t now_ns, const report& news);
   void resend_placed(uint64_t now_ns);

@@ -341,8 +341,8 @@ void conductor_core::place(uint64_t now_ns, entry& waiting, const route_decision
   fresh.choices = request.choices;
   fresh.decode_tokens = request.prompt_tokens + output_to_reserve(request);
   fresh.uncached_tokens = request.prompt_tokens - reused;
-  fresh.prefill_ns = decision.stages.empty() ? prompt_ns(computes, request.prompt_tokens, reused)
-                                             : group_ns(request.prompt_tokens, reused, decision.stages.size() + 1);
+  fresh.times = decision.stages.empty() ? group_times{prompt_ns(computes, request.prompt_tokens, reused)}
+                                        : group_ns(request.prompt_tokens, reused, decision.stages.size() + 1);
   for (auto index : decision.stages)
     fresh.stages.push_back(books_.find(role::prefill, index)->who);
   auto local = std::optional{chosen.prefill};

@@ -2,6 +2,7 @@
 #include "actors/conductor/conductor_core.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace perigee {
@@ -151,6 +152,20 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
   }
 }
 
+/// What a prefill instance that is known from now on has to do for a prompt, and who with it, of those that are known.
+void conductor_core::adopt_prompt(placement& found, const load_item& item, const report& news) const {
+  found.prefill = news.from;
+  found.prefill_open = true;
+  found.prompt_tokens = found.uncached_tokens = item.tokens;
+  found.computed = item.tokens == 0;
+  for (const auto& group : news.groups)
+    if (group.id == item.id)
+      std::copy_if(group.stages.begin(), group.stages.end(), std::back_inserter(found.stages),
+                   [&](const address& who) { return books_.find(who) != nullptr; });
+  found.times = options_.groups && !found.stages.empty() ? group_ns(item.tokens, 0, found.stages.size() + 1)
+                                                          : group_times{estimate_.prefill_ns(item.tokens, 0)};
+}
+
 void conductor_core::adopt(uint64_t now_ns, const report& news) {
   for (const auto& item : news.active) {
     auto is_prefill = news.from.kind == role::prefill;
@@ -158,11 +173,7 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
       // The other side of it registered first.
       auto merged = *known;
       if (is_prefill && !merged.prefill_open && !merged.prefill.valid()) {
-        merged.prefill = news.from;
-        merged.prefill_open = true;
-        merged.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
-        merged.prompt_tokens = merged.uncached_tokens = item.tokens;
-        merged.computed = item.tokens == 0;
+        adopt_prompt(merged, item, news);
       } else if (!is_prefill && !merged.decode_open && !merged.decode.valid()) {
         merged.decode = news.from;
         merged.decode_open = true;
@@ -183,11 +194,7 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
     found.number = ++numbers_;
     found.id = item.id;
     if (is_prefill) {
-      found.prefill = news.from;
-      found.prefill_open = true;
-      found.prefill_ns = estimate_.prefill_ns(item.tokens, 0);
-      found.prompt_tokens = found.uncached_tokens = item.tokens;
-      found.computed = item.tokens == 0;
+      adopt_prompt(found, item, news);
     } else {
       found.decode = news.from;
       found.decode_open = true;

@@ -54,11 +54,17 @@ struct transfer_sample {
   uint64_t busy_ns = 0;
 };
 
+/// A prompt that a prefill instance computes together with others.
+struct group_item {
+  ticket id;
+  std::vector<address> stages; ///< the others
+};
+
 struct report {
   address from;
   uint64_t term = 0;     ///< of the Conductor it is meant for
   uint64_t sequence = 0; ///< grows by one with each report of this incarnation
-  bool full = false;     ///< `active` lists everything held; otherwise it is empty
+  bool full = false;     ///< `active` lists everything held; otherwise it is empty, and so is `groups`
   uint64_t token_capacity = 0; ///< tokens of KV that its pool holds
   uint32_t slots_total = 0;
   uint32_t slots_free = 0;
@@ -71,6 +77,7 @@ struct report {
   bool spare = false; ///< the device begins in the role of the twin
   uint32_t stages_max = 1; ///< of the largest group that a prefill instance can be in
   std::vector<load_item> active;
+  std::vector<group_item> groups; ///< of `active`: those that others compute too
   std::vector<load_item> ended; ///< since the last acknowledged report
   std::vector<prefill_sample> prefills;
   std::vector<step_sample> steps;
@@ -122,13 +129,18 @@ bool inspect(Inspector& f, transfer_sample& x) {
 }
 
 template <class Inspector>
+bool inspect(Inspector& f, group_item& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("stages", x.stages));
+}
+
+template <class Inspector>
 bool inspect(Inspector& f, report& x) {
   return f.object(x).fields(
     f.field("from", x.from), f.field("term", x.term), f.field("sequence", x.sequence), f.field("full", x.full),
     f.field("token_capacity", x.token_capacity), f.field("slots_total", x.slots_total), f.field("slots_free", x.slots_free),
     f.field("slots_transfer", x.slots_transfer), f.field("running", x.running), f.field("waiting", x.waiting),
     f.field("queued_tokens", x.queued_tokens), f.field("leases", x.leases), f.field("twin", x.twin), f.field("spare", x.spare),
-    f.field("stages_max", x.stages_max), f.field("active", x.active),
+    f.field("stages_max", x.stages_max), f.field("active", x.active), f.field("groups", x.groups),
     f.field("ended", x.ended), f.field("prefills", x.prefills), f.field("steps", x.steps),
     f.field("transfers", x.transfers));
 }

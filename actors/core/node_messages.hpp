@@ -9,7 +9,7 @@
 namespace perigee {
 
 /// Raised when messages or type ids change: peers of different versions refuse each other.
-inline constexpr uint32_t wire_version = 3;
+inline constexpr uint32_t wire_version = 4;
 
 /// A node introduces itself to another and names its actors. Sent after every connect, and once in answer.
 struct node_hello {

@@ -11,7 +11,7 @@ namespace perigee {
 struct pipelining {
   uint32_t uncached_tokens_min = 8192; ///< of prompts that are worth it
   uint32_t stages_max = 4;             ///< instances of one group; 1: nobody shares
-  uint32_t chunk_tokens = 1024;
+  uint32_t chunk_tokens = 512;
   friend bool operator==(const pipelining&, const pipelining&) = default;
 };
 

@@ -37,10 +37,10 @@ struct route_perigee {
   static constexpr const char* summary = "late binding, least work first; devices turn to prefill or decode as needed";
   static constexpr auto groups = pipelining{};
 
-  double urgent_s = 3.4;
+  double urgent_s = 5;
   double lookahead_s = 0.07;
   double stale = 1.2;
-  double backlog_s = 9;
+  double backlog_s = 7;
   double heavy_s = 8;
   double caution = 0.2;
   double idle_share = 0.43;

@@ -281,8 +281,11 @@ void prefill_core::send_report(uint64_t now_ns) {
     auto left = at.at == stage::computed || at.at == stage::closing ? 0 : at.job.tokens.size() - at.submitted;
     news.queued_tokens += left;
     ++(at.at == stage::queued || at.at == stage::fetching || at.at == stage::ready ? news.waiting : news.running);
-    if (news.full && !at.is_stage()) // Its head has the placement.
-      news.active.push_back({id, left, at.job.placement});
+    if (!news.full || at.is_stage())
+      continue; // The head of a stage has the placement.
+    news.active.push_back({id, left, at.job.placement});
+    if (at.part)
+      news.groups.push_back({id, at.job.group.others});
   }
   out.to(*reporter_.conductor(), std::move(news));
 }

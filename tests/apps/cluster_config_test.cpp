@@ -354,7 +354,7 @@ TEST_CASE("cluster_config: idle prefill instances may share the layers of long p
   REQUIRE(limits.has_value());
   CHECK(limits->uncached_tokens_min == 9000);
   CHECK(limits->stages_max == 4);
-  CHECK(limits->chunk_tokens == 1024);
+  CHECK(limits->chunk_tokens == 512);
   CHECK(error_with("admission = \"none\"", "cpp { max-stages = 9 }")
         == "perigee.policy.cpp.max-stages: found 9, allowed 1 to 8");
 }

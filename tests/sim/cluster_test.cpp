@@ -135,7 +135,7 @@ TEST_CASE("cluster: prefill instances share the layers of prompts, on rough netw
                        {"prefill: group goes", "prefill: stage failed", "prefill: cancel computing"});
   INFO(sum.text());
   CHECK(sum.clients.finished + sum.clients.left == seeds * 200);
-  CHECK(sum.markers["prefill: group goes"] > seeds * 10);
+  CHECK(sum.markers["prefill: group goes"] > seeds * 5);
   CHECK(sum.clients.cached_tokens * 20 > sum.clients.prompt_tokens);
 }
 

@@ -18,7 +18,7 @@ placement make(uint64_t number, uint64_t prefill_ns = 100) {
   entry.prefill = p;
   entry.decode = d;
   entry.prefill_open = entry.decode_open = true;
-  entry.prefill_ns = prefill_ns;
+  entry.times.takes_ns = prefill_ns;
   entry.prompt_tokens = 10;
   entry.uncached_tokens = 8;
   entry.decode_tokens = 30;

@@ -75,6 +75,23 @@ TEST_CASE("prefill group: chunks follow each other through the stages at the sam
   CHECK(it.all_empty());
 }
 
+TEST_CASE("prefill group: the head tells a new Conductor who computes with it, and the stages tell nothing of that") {
+  auto it = group_world{3};
+  auto job = it.job(1, 21);
+  it.tell(it.head(), job);
+  for (auto place = 0u; place < 3; ++place) {
+    it.tell(place, conductor_hello{the_conductor, 5});
+    auto news = it.take_outside<report>();
+    REQUIRE_EQ(news.size(), 1);
+    const auto& full = news[0].second;
+    CHECK(full.full);
+    CHECK_EQ(full.active.size(), place == it.head() ? 1 : 0);
+    REQUIRE_EQ(full.groups.size(), place == it.head() ? 1 : 0);
+    if (place == it.head())
+      CHECK_EQ(full.groups[0].stages, job.group.others);
+  }
+}
+
 TEST_CASE("prefill group: activations that overtake wait for their turn") {
   auto it = group_world{2};
   begin(it, it.job(1, 16));
