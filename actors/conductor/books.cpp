@@ -101,6 +101,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
         at->queued_ns += kept.times.takes_ns;
         at->queued_tokens += kept.uncached_tokens;
         at->free_at_ns = begins_ns + kept.times.takes_ns - ahead_ns(kept, all, i);
+        at->last_end_ns = now_ns + kept.times.takes_ns - ahead_ns(kept, all, i);
       }
       mark_changed(*at);
     }
@@ -207,11 +208,13 @@ void books::learn_age(const placement& entry, uint64_t now_ns) {
 void books::computed(placement& entry, uint64_t now_ns) {
   if (entry.computed || !entry.prefill_open)
     return;
-  // What is left started when this ended: the instance works on one prompt at a time.
+  // What is left started when this ended, as the instance works on one prompt at a time, or when it was given.
   auto all = leave_queue(entry);
   for (auto i = size_t{0}; i < all.size(); ++i) {
     auto past_ns = news_age_ns_ + ahead_ns(entry, all, i);
     all[i]->free_at_ns = now_ns - std::min(now_ns, past_ns) + all[i]->queued_ns;
+    if (all[i]->queued > 0)
+      all[i]->free_at_ns = std::max(all[i]->free_at_ns, std::min(all[i]->last_end_ns, now_ns + all[i]->queued_ns));
   }
   learn_age(entry, now_ns);
   pass_prefill(entry);

@@ -86,6 +86,7 @@ public:
     uint64_t queued_ns = 0; ///< predicted, without what has already run of the first
     uint64_t queued_tokens = 0;
     uint64_t free_at_ns = 0;
+    uint64_t last_end_ns = 0; ///< the newest prompt cannot be computed before, as it was given then
     // decode: what is past its prefill; the rest of `open` and `tokens` is still to come
     uint32_t running = 0; ///< sequences
     uint64_t running_tokens = 0;

@@ -143,7 +143,7 @@ private:
     auto computing = uint64_t{0};
     for (const auto& at : devices_)
       if (const auto* load = view.find(role::prefill, at.prefill); load && at.computes) {
-        requests += load->queued;
+        requests += load->queue_ns(query.now_ns) > 0; // What should be computed is, though the news of it be late.
         ++computing;
       }
     pressure_.update(query.now_ns, requests, computing);

@@ -40,7 +40,7 @@ struct route_perigee {
   double urgent_s = 5;
   double lookahead_s = 0.07;
   double stale = 1.2;
-  double backlog_s = 7;
+  double backlog_s = 8;
   double heavy_s = 8;
   double caution = 0.2;
   double idle_share = 0.43;

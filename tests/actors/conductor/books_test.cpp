@@ -79,6 +79,23 @@ TEST_CASE("books: what finished before anybody told that it was computed leaves 
   CHECK_EQ(f.prefill().free_at_ns, 1620);
 }
 
+TEST_CASE("books: late news of a prompt does not say that another is computed which was given in between") {
+  constexpr auto late_ns = uint64_t{5'000'000};
+  auto f = fixture{};
+  auto now_ns = uint64_t{10 * late_ns};
+  for (auto number = uint64_t{1}; number < 20; ++number, now_ns += 2 * late_ns) { // It learns how late news is.
+    auto& told = f.ledger.open(make(number), now_ns);
+    f.ledger.computed(told, now_ns + late_ns);
+    f.ledger.close_prefill(told, now_ns + late_ns);
+  }
+  REQUIRE_GE(f.ledger.news_age_ns(), late_ns / 2);
+  auto& first = f.ledger.open(make(20), now_ns);
+  f.ledger.open(make(21), now_ns + late_ns - 10);
+  f.ledger.computed(first, now_ns + late_ns);
+  CHECK_EQ(f.prefill().queued, 1);
+  CHECK_EQ(f.prefill().free_at_ns, now_ns + late_ns + 90);
+}
+
 TEST_CASE("books: a decode instance runs what is computed, the rest is coming") {
   auto f = fixture{};
   auto& first = f.ledger.open(make(1), 0);

@@ -137,6 +137,19 @@ TEST_CASE("device_roles: where no prompt waits no decode instance turns to promp
   CHECK_EQ(it.now(), "PPDP");
 }
 
+TEST_CASE("device_roles: prompts that should be computed by now do not press, however late the news of them is") {
+  auto it = devices{};
+  it.decode(2, 1'000);
+  it.decode(3, 0);
+  it.prefill(0).queued = it.prefill(1).queued = 3;
+  for (auto i = 0; i < 30; ++i)
+    CHECK_EQ(it.now(), "PPDD");
+  it.prefill(0).free_at_ns = it.prefill(1).free_at_ns = it.f.now_ns + 1000 * second;
+  for (auto i = 0; i < 10; ++i)
+    it.update();
+  CHECK_EQ(it.now(), "PPDP");
+}
+
 TEST_CASE("device_roles: what still drains is taken back first when load returns") {
   auto it = devices{};
   it.held = 2;
