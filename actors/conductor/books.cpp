@@ -105,7 +105,7 @@ placement& books::open(placement entry, uint64_t now_ns) {
       }
       mark_changed(*at);
     }
-    pending_.store(kept.keys, kept.prefill.index);
+    blocks_.expect(kept.keys, kept.prefill.index);
   } else {
     kept.prefill_open = false;
     kept.stages.clear();
@@ -231,7 +231,7 @@ void books::finished(placement& entry, uint64_t now_ns) {
 }
 
 void books::release_prefill(placement& entry, uint64_t now_ns) {
-  pending_.evict(entry.keys, entry.prefill.index);
+  blocks_.forget(entry.keys, entry.prefill.index);
   if (!entry.computed)
     for (auto* at : leave_queue(entry)) {
       at->free_at_ns -= std::min(at->free_at_ns, entry.times.takes_ns);

@@ -93,6 +93,9 @@ public:
     uint32_t rows = 0; ///< sequences of all that is open
   };
 
+  /// Tells `blocks`, which must outlive it, what prefill instances compute.
+  explicit books(prefix_index& blocks) : blocks_(blocks) {}
+
   void member_up(const address& who);
   /// Releases everything that was open there.
   void member_down(const address& who, uint64_t now_ns);
@@ -144,11 +147,6 @@ public:
   /// Placements whose time has come, each with its next time `again_ns` later.
   std::vector<placement*> due_cancels(uint64_t now_ns, uint64_t again_ns);
 
-  /// Blocks that are being computed, by prefill instance.
-  const prefix_index& pending() const {
-    return pending_;
-  }
-
   instance_load load_of(const member& at) const;
   /// Members whose load changed since the last `take_changes`, in the order in which it first did.
   const std::vector<member*>& changes() const noexcept {
@@ -178,6 +176,7 @@ private:
   void release_decode(placement& entry);
   void list_instances();
 
+  prefix_index& blocks_;
   std::map<std::pair<role, uint32_t>, member> members_;
   std::array<std::vector<member*>, static_cast<size_t>(role_max) + 1> by_place_; // the same by role and index
   std::vector<const member*> prefills_;
@@ -185,7 +184,6 @@ private:
   std::map<uint64_t, placement> placements_;
   boost::unordered_flat_map<request_id, attempts, request_hash> by_request_; // looked up only
   std::set<std::pair<uint64_t, uint64_t>> cancels_; // due, number
-  prefix_index pending_{6, true};
   uint64_t news_age_ns_ = 0;
   std::vector<member*> changed_;
 };

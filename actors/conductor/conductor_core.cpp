@@ -18,6 +18,7 @@ bool conductor_core::over_bounds(const submit& request) const {
 void conductor_core::on(uint64_t now_ns, submit request) {
   if (!sessions_.contains(request.from) || request.prompt_tokens == 0)
     return;
+  index_.prefetch(request.keys);
   if (auto* known = find_request(request.id.request)) {
     auto& old = *known;
     if (request.id.attempt < old.request.id.attempt)

@@ -186,8 +186,8 @@ private:
   conductor_options options_;
   uint64_t started_ns_;
   bool settled_ = false;
-  books books_;
   prefix_index index_;
+  books books_{index_};
   room_table rooms_;
   prefix_match match_; ///< of the outstanding query
   uint32_t source_ = UINT32_MAX; ///< shard from which its best prefix would be read

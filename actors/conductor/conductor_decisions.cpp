@@ -131,7 +131,7 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
     query.held_key = std::get<0>(*held_.begin());
   for (const auto* at : books_.changes())
     rooms_.update(*at);
-  match_.find(request.keys, index_, books_.pending(), where_);
+  match_.find(request.keys, index_, where_);
   auto predict = [&](uint64_t blocks) {
     auto reused = std::min<uint64_t>(blocks * options_.block_tokens, request.prompt_tokens - 1);
     return estimate_.prefill_ns(request.prompt_tokens, reused);
@@ -287,7 +287,7 @@ std::optional<refusal> conductor_core::judge(uint64_t now_ns, const entry& waiti
 /// `prefill`: whose local shard is preferred; nothing for an instance without one.
 std::vector<prefix_segment> conductor_core::plan(const entry& waiting, std::optional<uint32_t> prefill, bool fetches) {
   if (match_.version() != index_.version())
-    match_.find(waiting.request.keys, index_, books_.pending(), where_);
+    match_.find(waiting.request.keys, index_, where_);
   auto shard = prefill ? where_.shard_of(*prefill) : std::nullopt;
   const auto& found = match_.found();
   auto wanted = match_.best();

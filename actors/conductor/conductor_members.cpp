@@ -9,8 +9,6 @@ namespace perigee {
 
 namespace {
 
-constexpr auto events_ahead = uint64_t{16}; // whose memory is asked for
-
 /// Its figures, without its lists.
 void keep_figures(report& last, const report& news) {
   last.from = news.from;
@@ -238,18 +236,8 @@ void conductor_core::on(uint64_t, const index_events& news) {
     feed = {news.epoch, 0};
   }
   if (news.epoch == feed.epoch && news.sequence <= feed.next) {
-    auto known = feed.next - news.sequence;
-    for (auto i = known; i < std::min<uint64_t>(known + events_ahead, news.events.size()); ++i)
-      index_.prefetch(news.events[i].key);
-    for (auto i = known; i < news.events.size(); ++i) {
-      if (i + events_ahead < news.events.size())
-        index_.prefetch(news.events[i + events_ahead].key);
-      const auto& event = news.events[i];
-      if (event.stored)
-        index_.store(event.key, news.from.index);
-      else
-        index_.evict(event.key, news.from.index);
-    }
+    auto known = std::min<uint64_t>(feed.next - news.sequence, news.events.size());
+    index_.apply(std::span{news.events}.subspan(known), news.from.index);
     feed.next = std::max<uint64_t>(feed.next, news.sequence + news.events.size());
   }
   out.to(news.from, index_ack{options_.self, news.term, feed.epoch, feed.next, false});

@@ -1,221 +1,155 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actors/conductor/prefix_index.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cassert>
-#include <tuple>
+#include <memory>
 
 namespace perigee {
 
 namespace {
 
-constexpr auto slots_first = size_t{8};
+constexpr auto ahead = size_t{16}; // keys whose memory is asked for when one has to be searched
 
 } // namespace
 
-prefix_index::prefix_index(uint32_t part_bits, bool stays_small)
-  : part_shift_(64 - part_bits), quarters_max_(stays_small ? 1 : 3), parts_(size_t{1} << part_bits) {
-  assert(part_bits > 0 && part_bits < 32);
-}
-
-const prefix_index::slot* prefix_index::find_slot(const block_key& key) const {
-  auto hashed = hash(key);
-  const auto& at = part_of(hashed);
-  if (at.used == 0)
-    return nullptr;
-  const auto& found = at.slots[probe(at, hashed, key)];
-  return found.first == nobody ? nullptr : &found;
-}
-
-/// Takes the free slot at `place`, where a search for the key ended.
-prefix_index::slot& prefix_index::make_slot(const block_key& key, uint64_t hashed, part& at, size_t place) {
-  if ((size_t{at.used} + 1) * 4 > at.slots.size() * quarters_max_) {
-    grow(at);
-    place = probe(at, hashed, key);
-  }
-  ++at.used;
-  ++blocks_;
-  auto& fresh = at.slots[place];
-  fresh.key = key;
-  return fresh;
-}
-
 size_t prefix_index::bytes() const noexcept {
-  auto total = parts_.capacity() * sizeof(part) + counts_.capacity() * sizeof(uint64_t) + lists_.bytes();
-  for (const auto& at : parts_)
-    total += at.slots.capacity() * sizeof(slot);
-  return total;
+  return table_.bytes() + memory_.bytes() + pieces_.capacity() * sizeof(node*) + numbers_.bytes()
+         + left_.capacity() * sizeof(uint32_t) + stored_lists_.bytes() + expected_lists_.bytes()
+         + counts_.capacity() * sizeof(uint64_t);
 }
 
-void prefix_index::grow(part& at) {
-  auto bigger = std::vector<slot>(std::max(slots_first, at.slots.size() * 2));
-  auto mask = bigger.size() - 1;
-  for (const auto& moved : at.slots) {
-    if (moved.first == nobody)
+/// Calls `visit(place, number)` for each key, in order; the number is 0 if the block is unknown. What it returns is the
+/// block's number from then on. Who has to be searched is rarely alone.
+template <class KeyOf, class Visit>
+void prefix_index::walk(size_t count, KeyOf key_of, Visit visit) {
+  auto number = uint32_t{0};
+  auto asked = size_t{0};
+  for (auto place = size_t{0}; place < count; ++place) {
+    const auto& key = key_of(place);
+    if (follows(number, key)) {
+      number = visit(place, number + 1);
       continue;
-    auto i = hash(moved.key) & mask;
-    while (bigger[i].first != nobody)
-      i = (i + 1) & mask;
-    bigger[i] = moved;
-  }
-  at.slots = std::move(bigger);
-}
-
-void prefix_index::free_slot(part& at, size_t hole) {
-  auto mask = at.slots.size() - 1;
-  // What stands behind the hole and could stand in it moves there, so that no search ends too early.
-  for (auto i = (hole + 1) & mask; at.slots[i].first != nobody; i = (i + 1) & mask) {
-    auto home = hash(at.slots[i].key) & mask;
-    if (((i - home) & mask) >= ((i - hole) & mask)) {
-      at.slots[hole] = at.slots[i];
-      hole = i;
     }
+    if (end() > near_blocks)
+      for (asked = std::max(asked, place); asked < std::min(place + ahead, count); ++asked)
+        table_.prefetch(hash(key_of(asked)));
+    number = visit(place, search(key));
   }
-  at.slots[hole].first = at.slots[hole].second = nobody;
-  --at.used;
-  --blocks_;
 }
 
-std::span<const uint32_t> prefix_index::replicas(const slot& at) const {
-  if (at.first == nobody)
-    return {};
-  if (at.first & is_list)
-    return lists_.read(at.second, at.first & ~is_list);
-  return {&at.first, at.second == nobody ? size_t{1} : size_t{2}};
+uint32_t prefix_index::make(const block_key& key) {
+  auto number = numbers_.take();
+  if (number / piece_nodes == pieces_.size())
+    pieces_.push_back(reinterpret_cast<node*>(memory_.take()));
+  std::construct_at(&at(number), node{key, {}, {}});
+  table_.insert(hash(key), number);
+  return number;
 }
 
-/// To one that has replicas.
-bool prefix_index::add(slot& at, uint32_t shard) {
-  auto held = replicas(at);
-  if (std::binary_search(held.begin(), held.end(), shard))
-    return false;
-  if (held.size() == 1) {
-    std::tie(at.first, at.second) = std::minmax(uint32_t{at.first}, uint32_t{shard});
-  } else if (held.size() == 2) {
-    auto three = std::array{at.first, at.second, shard};
-    std::sort(three.begin(), three.end());
-    at.first = is_list | 3;
-    at.second = lists_.make(three);
-  } else {
-    at.second = lists_.insert(at.second, at.first & ~is_list, shard);
-    ++at.first;
+/// Nobody has it any more. Takes the place of one that was left long ago, which is dropped unless somebody has it
+/// again.
+void prefix_index::leave(uint32_t number) {
+  if (left_.size() < left_max) {
+    left_.push_back(number);
+    return;
   }
-  return true;
+  auto old = std::exchange(left_[left_next_], number);
+  left_next_ = (left_next_ + 1) % left_max;
+  const auto& gone = at(old);
+  if (numbers_.is_free(old) || !gone.stored.empty() || !gone.expected.empty())
+    return;
+  table_.erase(hash(gone.key), old);
+  numbers_.give_back(old);
 }
 
-bool prefix_index::remove(slot& at, uint32_t shard) {
-  auto held = replicas(at);
-  if (!std::binary_search(held.begin(), held.end(), shard))
-    return false;
-  if (at.first & is_list) {
-    auto length = at.first & ~is_list;
-    at.second = lists_.erase(at.second, length, shard);
-    --at.first;
-    if (--length == 2) {
-      auto rest = lists_.read(at.second, length);
-      auto [low, high] = std::pair{rest[0], rest[1]};
-      lists_.drop(at.second, length);
-      at.first = low;
-      at.second = high;
-    }
-  } else {
-    at.first = at.first == shard ? at.second : at.first;
-    at.second = nobody;
-  }
-  return true;
-}
-
-void prefix_index::store(const block_key& key, uint32_t shard) {
-  assert(shard < is_list);
-  auto hashed = hash(key);
-  auto& at = part_of(hashed);
-  if (at.slots.empty())
-    grow(at);
-  auto place = probe(at, hashed, key);
-  if (at.slots[place].first == nobody)
-    make_slot(key, hashed, at, place).first = shard;
-  else if (!add(at.slots[place], shard))
+void prefix_index::store_at(uint32_t number, uint32_t shard) {
+  auto& stored = at(number).stored;
+  auto is_first = stored.empty();
+  if (!stored.add(shard, stored_lists_))
     return;
   if (shard >= counts_.size())
-    counts_.resize(shard + 1);
+    counts_.resize(shard + size_t{1});
+  blocks_ += is_first;
   ++counts_[shard];
   ++version_;
 }
 
-void prefix_index::evict(const block_key& key, uint32_t shard) {
-  auto hashed = hash(key);
-  auto& at = part_of(hashed);
-  if (at.used == 0)
-    return;
-  auto place = probe(at, hashed, key);
-  auto& known = at.slots[place];
-  auto is_only_one = known.first == shard && known.second == nobody;
-  if (known.first == nobody || (!is_only_one && !remove(known, shard)))
+void prefix_index::evict_at(uint32_t number, uint32_t shard) {
+  auto& known = at(number);
+  if (!known.stored.remove(shard, stored_lists_))
     return;
   --counts_[shard];
   ++version_;
-  if (is_only_one)
-    free_slot(at, place);
-}
-
-void prefix_index::prefetch_some(std::span<const block_key> keys) const noexcept {
-  if (blocks_ <= near_blocks)
+  if (!known.stored.empty())
     return;
-  for (const auto& key : keys)
-    prefetch(key);
+  --blocks_;
+  if (known.expected.empty())
+    leave(number);
 }
 
-void prefix_index::store(std::span<const block_key> keys, uint32_t shard) {
-  for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
-    auto some = keys.first(std::min(ahead, keys.size()));
-    prefetch_some(some);
-    for (const auto& key : some)
-      store(key, shard);
-  }
+void prefix_index::store(const block_key& key, uint32_t shard) {
+  auto number = search(key);
+  store_at(number != 0 ? number : make(key), shard);
 }
 
-void prefix_index::evict(std::span<const block_key> keys, uint32_t shard) {
-  for (; !keys.empty(); keys = keys.subspan(std::min(ahead, keys.size()))) {
-    auto some = keys.first(std::min(ahead, keys.size()));
-    prefetch_some(some);
-    for (const auto& key : some)
-      evict(key, shard);
-  }
+void prefix_index::evict(const block_key& key, uint32_t shard) {
+  if (auto number = search(key))
+    evict_at(number, shard);
+}
+
+void prefix_index::apply(std::span<const index_event> events, uint32_t shard) {
+  walk(
+    events.size(), [&](size_t place) -> const block_key& { return events[place].key; },
+    [&](size_t place, uint32_t number) {
+      const auto& event = events[place];
+      if (event.stored && number == 0)
+        number = make(event.key);
+      if (event.stored)
+        store_at(number, shard);
+      else if (number != 0)
+        evict_at(number, shard);
+      return number;
+    });
+}
+
+void prefix_index::expect(std::span<const block_key> keys, uint32_t prefill) {
+  walk(
+    keys.size(), [&](size_t place) -> const block_key& { return keys[place]; },
+    [&](size_t place, uint32_t number) {
+      if (number == 0)
+        number = make(keys[place]);
+      at(number).expected.add(prefill, expected_lists_);
+      return number;
+    });
+}
+
+void prefix_index::forget(std::span<const block_key> keys, uint32_t prefill) {
+  walk(
+    keys.size(), [&](size_t place) -> const block_key& { return keys[place]; },
+    [&](size_t, uint32_t number) {
+      if (number != 0 && at(number).expected.remove(prefill, expected_lists_) && at(number).expected.empty()
+          && at(number).stored.empty())
+        leave(number);
+      return number;
+    });
 }
 
 void prefix_index::drop_shard(uint32_t shard) {
   if (blocks_of(shard) == 0)
     return;
-  auto held = std::vector<block_key>{};
-  for (const auto& at : parts_)
-    for (const auto& here : at.slots)
-      if (auto all = replicas(here); std::binary_search(all.begin(), all.end(), shard))
-        held.push_back(here.key);
-  for (const auto& key : held)
-    evict(key, shard);
+  for (auto number = uint32_t{1}; number < end(); ++number)
+    if (!numbers_.is_free(number))
+      evict_at(number, shard);
 }
 
 std::span<const uint32_t> prefix_index::find(const block_key& key) const {
-  const auto* known = find_slot(key);
-  return known ? replicas(*known) : std::span<const uint32_t>{};
-}
-
-void prefix_index::lookup(std::span<const block_key> keys, std::vector<std::span<const uint32_t>>& found) const {
-  found.clear();
-  for (auto i = size_t{0}; i < keys.size(); ++i) {
-    if (i % ahead == 0)
-      prefetch_some(keys.subspan(i, std::min(ahead, keys.size() - i)));
-    auto held = find(keys[i]);
-    if (held.empty())
-      break;
-    found.push_back(held);
-  }
+  auto number = search(key);
+  return number != 0 ? known_of(number).stored : std::span<const uint32_t>{};
 }
 
 bool prefix_index::holds(const block_key& key, uint32_t shard) const {
-  auto held = find(key);
-  return std::binary_search(held.begin(), held.end(), shard);
+  auto number = search(key);
+  return number != 0 && at(number).stored.contains(shard, stored_lists_);
 }
 
 uint64_t prefix_index::blocks_of(uint32_t shard) const {

@@ -30,12 +30,12 @@ std::optional<uint32_t> locality::shard_of(uint32_t prefill) const {
   return prefill < shards_.size() ? shards_[prefill] : std::nullopt;
 }
 
-void prefix_match::find(std::span<const block_key> keys, const prefix_index& stored, const prefix_index& pending,
-                        const locality& where) {
-  version_ = stored.version();
-  stored.lookup(keys, found_);
+void prefix_match::find(std::span<const block_key> keys, const prefix_index& blocks, const locality& where) {
+  version_ = blocks.version();
+  found_.clear();
   own_.assign(where.prefills(), 0);
-  for (auto block = uint32_t{0}; block < keys.size(); ++block) {
+  auto block = uint32_t{0};
+  blocks.each(keys, [&](const prefix_index::known& at) {
     auto anyone = false;
     auto advance = [&](uint32_t prefill) {
       if (prefill >= own_.size() || own_[prefill] != block)
@@ -43,16 +43,16 @@ void prefix_match::find(std::span<const block_key> keys, const prefix_index& sto
       own_[prefill] = block + 1;
       anyone = true;
     };
-    if (block < found_.size())
-      for (auto shard : found_[block])
+    if (block == found_.size() && !at.stored.empty()) {
+      found_.push_back(at.stored);
+      for (auto shard : at.stored)
         for (auto prefill : where.instances_at(shard))
           advance(prefill);
-    if (pending.blocks() > 0)
-      for (auto prefill : pending.find(keys[block]))
-        advance(prefill);
-    if (!anyone)
-      return;
-  }
+    }
+    for (auto prefill : at.expected)
+      advance(prefill);
+    return ++block == found_.size() || anyone;
+  });
 }
 
 } // namespace perigee

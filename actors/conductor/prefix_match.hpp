@@ -32,12 +32,11 @@ private:
   std::vector<std::vector<uint32_t>> instances_; // by shard
 };
 
-/// How much of one prompt is where: for every prefill instance the leading blocks that its local shard holds or that are being
-/// computed there, and the longest prefix of the pool. One pass over the blocks, one look-up for each.
+/// How much of one prompt is where: for every prefill instance the leading blocks that its local shard holds or that
+/// are being computed there, and the longest prefix of the pool. One pass over the blocks, one look-up for each.
 class prefix_match {
 public:
-  void find(std::span<const block_key> keys, const prefix_index& stored, const prefix_index& pending,
-            const locality& where);
+  void find(std::span<const block_key> keys, const prefix_index& blocks, const locality& where);
 
   /// Blocks that need neither a transfer nor computing if the request runs on that instance.
   uint32_t own(uint32_t prefill) const {

@@ -7,12 +7,13 @@
 #include <cassert>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace perigee {
 
-/// Sorted lists of numbers in few large arrays: a list of n numbers takes n rounded up to a power of two, at least four. The
-/// length is kept by the owner and passed back in.
+/// Sorted lists of numbers in few large arrays: a list of n numbers takes n rounded up to a power of two, at least
+/// four. The length is kept by the owner and passed back in.
 class replica_lists {
 public:
   /// Makes a list of `numbers`, ascending, and returns its id.
@@ -99,6 +100,81 @@ private:
   }
 
   std::array<size_class, 30> classes_;
+};
+
+/// A set of numbers below 2^31 in 8 bytes: one or two stand in it, more in a list.
+class replica_set {
+public:
+  bool empty() const noexcept {
+    return first_ == nobody;
+  }
+
+  /// Ascending; valid until the set or the lists change.
+  std::span<const uint32_t> read(const replica_lists& lists) const {
+    if (empty())
+      return {};
+    if (first_ & is_list)
+      return lists.read(second_, first_ & ~is_list);
+    return {&first_, second_ == nobody ? size_t{1} : size_t{2}};
+  }
+
+  bool contains(uint32_t number, const replica_lists& lists) const {
+    auto held = read(lists);
+    return std::binary_search(held.begin(), held.end(), number);
+  }
+
+  /// False if it was there.
+  bool add(uint32_t number, replica_lists& lists) {
+    assert(number < is_list);
+    if (contains(number, lists))
+      return false;
+    if (empty()) {
+      first_ = number;
+    } else if (first_ & is_list) {
+      second_ = lists.insert(second_, first_ & ~is_list, number);
+      ++first_;
+    } else if (second_ == nobody) {
+      second_ = std::max(first_, number);
+      first_ = std::min(first_, number);
+    } else {
+      auto three = std::array{first_, second_, number};
+      std::sort(three.begin(), three.end());
+      first_ = is_list | 3;
+      second_ = lists.make(three);
+    }
+    return true;
+  }
+
+  /// False if it was not there.
+  bool remove(uint32_t number, replica_lists& lists) {
+    if (!contains(number, lists))
+      return false;
+    if (!(first_ & is_list)) {
+      first_ = first_ == number ? second_ : first_;
+      second_ = nobody;
+      return true;
+    }
+    auto length = first_ & ~is_list;
+    second_ = lists.erase(second_, length, number);
+    --first_;
+    if (--length > 2)
+      return true;
+    auto rest = lists.read(second_, length);
+    auto [low, high] = std::pair{rest[0], rest[1]};
+    lists.drop(second_, length);
+    first_ = low;
+    second_ = high;
+    return true;
+  }
+
+private:
+  static constexpr uint32_t nobody = UINT32_MAX;
+  static constexpr uint32_t is_list = uint32_t{1} << 31;
+
+  /// `nobody` in an empty set; with its top bit set its other bits count the numbers in list `second_`; otherwise the
+  /// lowest number, and `second_` is the other one, or `nobody`.
+  uint32_t first_ = nobody;
+  uint32_t second_ = nobody;
 };
 
 } // namespace perigee

@@ -107,12 +107,14 @@ std::pair<double, double> lookup_rate(const std::vector<sim::trace_request>& tra
       index.store(key, static_cast<uint32_t>(i % instances));
   auto keys = uint64_t{0};
   auto found = uint64_t{0};
-  auto holders = std::vector<std::span<const uint32_t>>{};
   auto began = processor_seconds();
   for (const auto& request : load.keys()) {
     keys += request.size();
-    index.lookup(request, holders);
-    found += holders.size();
+    index.prefetch(request);
+    index.each(request, [&](const prefix_index::known& at) {
+      found += !at.stored.empty();
+      return true;
+    });
   }
   auto seconds = processor_seconds() - began;
   if (found != keys)

@@ -36,7 +36,8 @@ struct fixture {
   const books::member& decode() {
     return *ledger.find(role::decode, 0);
   }
-  books ledger;
+  prefix_index blocks;
+  books ledger{blocks};
 };
 
 } // namespace
