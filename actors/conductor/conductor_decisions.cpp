@@ -131,6 +131,8 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
     query.held_key = std::get<0>(*held_.begin());
   for (const auto* at : books_.changes())
     rooms_.update(*at);
+  if (!query.fresh)
+    index_.prefetch(request.keys); // It was long ago.
   match_.find(request.keys, index_, where_);
   auto predict = [&](uint64_t blocks) {
     auto reused = std::min<uint64_t>(blocks * options_.block_tokens, request.prompt_tokens - 1);
@@ -154,23 +156,15 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   }
   query.candidates.resize(rooms_.prefills().size());
   auto* next = query.candidates.data();
-  auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have nothing
+  auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have as much as the one before
   for (const auto& at : rooms_.prefills()) {
-    auto own = match_.own(at.index);
-    if (own != last.first)
+    if (auto own = match_.own(at.index); own != last.first)
       last = {own, predict(own)};
-    *next = {at.index, own, last.second};
+    *next = {at.index, last.first, last.second};
     next += at.capacity >= request.prompt_tokens;
   }
   query.candidates.resize(static_cast<size_t>(next - query.candidates.data()));
-  auto output = output_to_reserve(request);
-  auto roomy = size_t{0};
-  query.decodes.resize(rooms_.decodes().size());
-  for (const auto& at : rooms_.decodes()) {
-    query.decodes[roomy] = at.index;
-    roomy += at.has_room(request.prompt_tokens, output);
-  }
-  query.decodes.resize(roomy);
+  query.decodes = rooms_.with_room(request.prompt_tokens, output_to_reserve(request));
   return query;
 }
 

@@ -2,7 +2,6 @@
 #include "actors/conductor/key_table.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 
 namespace perigee {
@@ -12,37 +11,37 @@ key_table::key_table() : directory_(2) {
 }
 
 uint32_t key_table::make_page(uint32_t depth) {
+  constexpr auto page_bytes = page_lines * sizeof(line);
+  static_assert(index_memory::piece_bytes % page_bytes == 0);
   if (unused_pages_ == 0) {
-    static_assert(index_memory::piece_bytes % (page_entries * sizeof(entry)) == 0);
-    unused_pages_ = index_memory::piece_bytes / (page_entries * sizeof(entry));
-    unused_ = reinterpret_cast<entry*>(memory_.take()); // All bytes zero are free entries.
+    unused_pages_ = index_memory::piece_bytes / page_bytes;
+    unused_ = reinterpret_cast<line*>(memory_.take()); // All bytes zero are free entries.
   }
   pages_.push_back({unused_, 0, static_cast<uint16_t>(depth)});
-  unused_ += page_entries;
+  unused_ += page_lines;
   --unused_pages_;
   return static_cast<uint32_t>(pages_.size() - 1);
 }
 
-void key_table::put(entry* entries, entry what) noexcept {
-  auto i = what.tag & mask;
-  while (entries[i].number != 0)
-    i = (i + 1) & mask;
-  entries[i] = what;
+void key_table::put(page& at, uint32_t tag, uint32_t number) noexcept {
+  auto place = tag & line_mask;
+  while (at.lines[place].is_full())
+    place = (place + 1) & line_mask;
+  at.lines[place].put(tag, number);
+  ++at.used;
 }
 
 void key_table::insert(uint64_t hash, uint32_t number) {
   while (pages_[page_of(hash)].used == used_max)
     split(hash);
-  auto& at = pages_[page_of(hash)];
-  put(at.entries, {tag_of(hash), number});
-  ++at.used;
+  put(pages_[page_of(hash)], tag_of(hash), number);
 }
 
 /// Of the page where the hash belongs: those with the next bit set move to a new one.
 void key_table::split(uint64_t hash) {
   auto from = page_of(hash);
   auto depth = uint32_t{pages_[from].depth};
-  assert(depth < 23 && "hashes that are alike");
+  assert(depth < 25 && "hashes that are alike");
   if (depth == depth_) {
     auto twice = std::vector<uint32_t>(directory_.size() * 2);
     for (auto i = size_t{0}; i < twice.size(); ++i)
@@ -56,34 +55,39 @@ void key_table::split(uint64_t hash) {
   std::fill_n(directory_.begin() + static_cast<ptrdiff_t>(first + half), half, fresh);
   auto& low = pages_[from];
   auto& high = pages_[fresh];
-  low.depth = static_cast<uint16_t>(depth + 1);
-  auto old = std::array<entry, page_entries>{};
-  std::copy_n(low.entries, page_entries, old.begin());
-  std::fill_n(low.entries, page_entries, entry{});
+  auto old = std::array<line, page_lines>{};
+  std::copy_n(low.lines, page_lines, old.begin());
+  std::fill_n(low.lines, page_lines, line{});
   low.used = 0;
-  for (auto moved : old)
-    if (moved.number != 0) {
-      auto& to = moved.tag >> (31 - depth) & 1 ? high : low;
-      put(to.entries, moved);
-      ++to.used;
-    }
+  low.depth = static_cast<uint16_t>(depth + 1);
+  for (const auto& moved : old)
+    for (auto i = uint32_t{0}; i < line_entries && moved.numbers[i] != 0; ++i)
+      put(moved.tags[i] >> (31 - depth) & 1 ? high : low, moved.tags[i], moved.numbers[i]);
 }
 
 void key_table::erase(uint64_t hash, uint32_t number) {
   auto& at = pages_[page_of(hash)];
-  auto hole = tag_of(hash) & mask;
-  while (at.entries[hole].number != number)
-    hole = (hole + 1) & mask;
-  // What stands behind the hole and could stand in it moves there, so that no search ends too early.
-  for (auto i = (hole + 1) & mask; at.entries[i].number != 0; i = (i + 1) & mask) {
-    auto home = at.entries[i].tag & mask;
-    if (((i - home) & mask) >= ((i - hole) & mask)) {
-      at.entries[hole] = at.entries[i];
-      hole = i;
-    }
-  }
-  at.entries[hole] = {};
+  auto place_in = [&](const line& here) {
+    return static_cast<uint32_t>(std::ranges::find(here.numbers, number) - here.numbers.begin());
+  };
+  auto hole = tag_of(hash) & line_mask;
+  while (place_in(at.lines[hole]) == line_entries)
+    hole = (hole + 1) & line_mask;
   --at.used;
+  auto was_full = at.lines[hole].is_full();
+  at.lines[hole].remove(place_in(at.lines[hole]));
+  // What went on from a full line and could stand there now moves there, so that no search ends too early.
+  for (auto next = (hole + 1) & line_mask; was_full; next = (next + 1) & line_mask) {
+    auto& from = at.lines[next];
+    was_full = from.is_full();
+    for (auto i = uint32_t{0}; i < line_entries && from.numbers[i] != 0; ++i)
+      if (((next - from.tags[i]) & line_mask) >= ((next - hole) & line_mask)) {
+        at.lines[hole].put(from.tags[i], from.numbers[i]);
+        from.remove(i);
+        hole = next;
+        break;
+      }
+  }
 }
 
 } // namespace perigee

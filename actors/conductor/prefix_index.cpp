@@ -18,31 +18,11 @@ size_t prefix_index::bytes() const noexcept {
          + counts_.capacity() * sizeof(uint64_t);
 }
 
-/// Calls `visit(place, number)` for each key, in order; the number is 0 if the block is unknown. What it returns is the
-/// block's number from then on. Who has to be searched is rarely alone.
-template <class KeyOf, class Visit>
-void prefix_index::walk(size_t count, KeyOf key_of, Visit visit) {
-  auto number = uint32_t{0};
-  auto asked = size_t{0};
-  for (auto place = size_t{0}; place < count; ++place) {
-    const auto& key = key_of(place);
-    if (follows(number, key)) {
-      number = visit(place, number + 1);
-      continue;
-    }
-    if (end() > near_blocks)
-      for (asked = std::max(asked, place); asked < std::min(place + ahead, count); ++asked)
-        table_.prefetch(hash(key_of(asked)));
-    number = visit(place, search(key));
-  }
-}
-
 uint32_t prefix_index::make(const block_key& key) {
   auto number = numbers_.take();
   if (number / piece_nodes == pieces_.size())
     pieces_.push_back(reinterpret_cast<node*>(memory_.take()));
   std::construct_at(&at(number), node{key, {}, {}});
-  table_.insert(hash(key), number);
   return number;
 }
 
@@ -55,10 +35,11 @@ void prefix_index::leave(uint32_t number) {
   }
   auto old = std::exchange(left_[left_next_], number);
   left_next_ = (left_next_ + 1) % left_max;
-  const auto& gone = at(old);
+  auto& gone = at(old);
   if (numbers_.is_free(old) || !gone.stored.empty() || !gone.expected.empty())
     return;
   table_.erase(hash(gone.key), old);
+  gone.key = no_key;
   numbers_.give_back(old);
 }
 
@@ -88,8 +69,7 @@ void prefix_index::evict_at(uint32_t number, uint32_t shard) {
 }
 
 void prefix_index::store(const block_key& key, uint32_t shard) {
-  auto number = search(key);
-  store_at(number != 0 ? number : make(key), shard);
+  store_at(search_or_make(key), shard);
 }
 
 void prefix_index::evict(const block_key& key, uint32_t shard) {
@@ -97,41 +77,49 @@ void prefix_index::evict(const block_key& key, uint32_t shard) {
     evict_at(number, shard);
 }
 
+/// Who has to be searched is rarely alone: asks for the memory of those that come next, from `asked` on.
+void prefix_index::prefetch_from(std::span<const index_event> events, size_t place, size_t& asked) const noexcept {
+  if (end() > near_blocks)
+    for (asked = std::max(asked, place); asked < std::min(place + ahead, events.size()); ++asked)
+      table_.prefetch(hash(events[asked].key));
+}
+
 void prefix_index::apply(std::span<const index_event> events, uint32_t shard) {
-  walk(
-    events.size(), [&](size_t place) -> const block_key& { return events[place].key; },
-    [&](size_t place, uint32_t number) {
-      const auto& event = events[place];
-      if (event.stored && number == 0)
-        number = make(event.key);
-      if (event.stored)
-        store_at(number, shard);
-      else if (number != 0)
-        evict_at(number, shard);
-      return number;
-    });
+  auto number = uint32_t{0};
+  auto asked = size_t{0};
+  for (auto place = size_t{0}; place < events.size(); ++place) {
+    const auto& event = events[place];
+    if (follows(number, event.key)) {
+      ++number;
+    } else {
+      prefetch_from(events, place, asked);
+      number = event.stored ? search_or_make(event.key) : search(event.key);
+    }
+    if (event.stored)
+      store_at(number, shard);
+    else if (number != 0)
+      evict_at(number, shard);
+  }
 }
 
 void prefix_index::expect(std::span<const block_key> keys, uint32_t prefill) {
-  walk(
-    keys.size(), [&](size_t place) -> const block_key& { return keys[place]; },
-    [&](size_t place, uint32_t number) {
-      if (number == 0)
-        number = make(keys[place]);
-      at(number).expected.add(prefill, expected_lists_);
-      return number;
-    });
+  auto number = uint32_t{0};
+  for (const auto& key : keys) {
+    number = follows(number, key) ? number + 1 : search_or_make(key);
+    at(number).expected.add(prefill, expected_lists_);
+  }
 }
 
 void prefix_index::forget(std::span<const block_key> keys, uint32_t prefill) {
-  walk(
-    keys.size(), [&](size_t place) -> const block_key& { return keys[place]; },
-    [&](size_t, uint32_t number) {
-      if (number != 0 && at(number).expected.remove(prefill, expected_lists_) && at(number).expected.empty()
-          && at(number).stored.empty())
-        leave(number);
-      return number;
-    });
+  auto number = uint32_t{0};
+  for (const auto& key : keys) {
+    number = next_of(number, key);
+    if (number == 0)
+      continue;
+    auto& it = at(number);
+    if (it.expected.remove(prefill, expected_lists_) && it.expected.empty() && it.stored.empty())
+      leave(number);
+  }
 }
 
 void prefix_index::drop_shard(uint32_t shard) {

@@ -84,9 +84,10 @@ private:
     replica_set expected;
   };
 
-  static constexpr size_t ahead_max = 64;     // keys whose memory is asked for at once
-  static constexpr size_t near_blocks = 8192; // so many are in the processor's caches anyway
-  static constexpr size_t left_max = 1024;    // blocks that stay without anybody who has them
+  static constexpr size_t ahead_max = 64;                    // keys whose memory is asked for at once
+  static constexpr size_t near_blocks = 8192;                // so many are in the processor's caches anyway
+  static constexpr size_t left_max = 1024;                   // blocks that stay without anybody who has them
+  static constexpr block_key no_key{UINT64_MAX, UINT64_MAX}; // of a free node; a block's key is 128 bits of a SHA-256
   static constexpr size_t piece_nodes = index_memory::piece_bytes / sizeof(node);
 
   static uint64_t hash(const block_key& key) noexcept {
@@ -110,10 +111,13 @@ private:
 
   /// Whether it stands right behind `before`.
   bool follows(uint32_t before, const block_key& key) const noexcept {
-    return before != 0 && before + 1 < end() && at(before + 1).key == key && !numbers_.is_free(before + 1);
+    return before != 0 && before + 1 < end() && at(before + 1).key == key;
+  }
+  auto is_of(const block_key& key) const {
+    return [this, &key](uint32_t number) { return at(number).key == key; };
   }
   uint32_t search(const block_key& key) const {
-    return table_.find(hash(key), [&](uint32_t number) { return at(number).key == key; });
+    return table_.find(hash(key), is_of(key));
   }
   /// Number of the block that comes after `before`, which is 0 for the first one; 0 if it is unknown.
   uint32_t next_of(uint32_t before, const block_key& key) const {
@@ -121,11 +125,13 @@ private:
   }
 
   uint32_t make(const block_key& key);
+  uint32_t search_or_make(const block_key& key) {
+    return table_.find_or_insert(hash(key), is_of(key), [&] { return make(key); });
+  }
   void leave(uint32_t number);
   void store_at(uint32_t number, uint32_t shard);
   void evict_at(uint32_t number, uint32_t shard);
-  template <class KeyOf, class Visit>
-  void walk(size_t count, KeyOf key_of, Visit visit);
+  void prefetch_from(std::span<const index_event> events, size_t place, size_t& asked) const noexcept;
 
   key_table table_;
   index_memory memory_;

@@ -126,34 +126,44 @@ public:
   /// False if it was there.
   bool add(uint32_t number, replica_lists& lists) {
     assert(number < is_list);
-    if (contains(number, lists))
-      return false;
     if (empty()) {
       first_ = number;
-    } else if (first_ & is_list) {
+      return true;
+    }
+    if (first_ & is_list) {
+      if (contains(number, lists))
+        return false;
       second_ = lists.insert(second_, first_ & ~is_list, number);
       ++first_;
-    } else if (second_ == nobody) {
+      return true;
+    }
+    if (first_ == number || second_ == number)
+      return false;
+    if (second_ == nobody) {
       second_ = std::max(first_, number);
       first_ = std::min(first_, number);
-    } else {
-      auto three = std::array{first_, second_, number};
-      std::sort(three.begin(), three.end());
-      first_ = is_list | 3;
-      second_ = lists.make(three);
+      return true;
     }
+    auto three = std::array{first_, second_, number};
+    std::sort(three.begin(), three.end());
+    first_ = is_list | 3;
+    second_ = lists.make(three);
     return true;
   }
 
   /// False if it was not there.
   bool remove(uint32_t number, replica_lists& lists) {
-    if (!contains(number, lists))
-      return false;
-    if (!(first_ & is_list)) {
-      first_ = first_ == number ? second_ : first_;
-      second_ = nobody;
+    if (first_ == number) {
+      first_ = std::exchange(second_, nobody);
       return true;
     }
+    if (!(first_ & is_list)) {
+      auto was_there = second_ == number;
+      second_ = was_there ? nobody : second_;
+      return was_there;
+    }
+    if (empty() || !contains(number, lists))
+      return false;
     auto length = first_ & ~is_list;
     second_ = lists.erase(second_, length, number);
     --first_;

@@ -3,6 +3,7 @@
 
 #include "actors/conductor/books.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -14,16 +15,6 @@ public:
   struct prefill {
     uint32_t index = 0;
     uint64_t capacity = 0; ///< tokens
-  };
-  struct decode {
-    uint32_t index = 0;
-    uint32_t open = 0; ///< placements
-    uint64_t tokens = 0;
-    uint64_t capacity = 0;
-
-    bool has_room(uint64_t prompt, uint64_t output) const noexcept {
-      return (capacity > prompt) & ((open == 0) | (tokens + prompt + output <= capacity));
-    }
   };
 
   /// Those for which `is_used` holds, by index.
@@ -39,28 +30,44 @@ public:
       if (!is_used(*at))
         continue;
       places_.resize(at->who.index + size_t{1});
-      decodes_.push_back({at->who.index, at->open, at->tokens, at->last.token_capacity});
+      decodes_.push_back({at->who.index, at->last.token_capacity, room_of(*at)});
       places_.back() = static_cast<uint32_t>(decodes_.size());
     }
   }
 
   /// What has been opened or closed there. Who came, went, or holds more now asks for `rebuild`.
   void update(const books::member& at) {
-    if (at.who.kind != role::decode || at.who.index >= places_.size() || places_[at.who.index] == 0)
-      return;
-    auto& row = decodes_[places_[at.who.index] - 1];
-    row.open = at.open;
-    row.tokens = at.tokens;
+    if (at.who.kind == role::decode && at.who.index < places_.size() && places_[at.who.index] != 0)
+      decodes_[places_[at.who.index] - 1].room = room_of(at);
   }
 
   const std::vector<prefill>& prefills() const noexcept {
     return prefills_;
   }
-  const std::vector<decode>& decodes() const noexcept {
-    return decodes_;
+  /// Decode instances that have room for a prompt and what it generates, by index. One with nothing to do takes
+  /// whatever leaves it a token to generate.
+  std::vector<uint32_t> with_room(uint64_t prompt, uint64_t output) const {
+    auto found = std::vector<uint32_t>(decodes_.size());
+    auto* next = found.data();
+    for (const auto& at : decodes_) {
+      *next = at.index;
+      next += (at.capacity > prompt) & (at.room >= prompt + output);
+    }
+    found.resize(static_cast<size_t>(next - found.data()));
+    return found;
   }
 
 private:
+  struct decode {
+    uint32_t index = 0;
+    uint64_t capacity = 0;
+    uint64_t room = 0; ///< tokens that may still be reserved
+  };
+
+  static uint64_t room_of(const books::member& at) {
+    return at.open == 0 ? UINT64_MAX : at.last.token_capacity - std::min(at.last.token_capacity, at.tokens);
+  }
+
   std::vector<prefill> prefills_;
   std::vector<decode> decodes_;
   std::vector<uint32_t> places_; // by index of a decode instance: 1 + place in decodes_

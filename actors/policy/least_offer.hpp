@@ -3,8 +3,12 @@
 
 #include "actors/policy/route_decode.hpp"
 
+#include <boost/container/small_vector.hpp>
+
+#include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 
 namespace perigee {
 
@@ -116,38 +120,46 @@ private:
   size_t count_ = 0;
 };
 
-/// Which eight candidates are soonest, ties to those that come first: nearly all of a large cluster are passed over
-/// before an offer of theirs is made.
+/// Which eight of many take least time, ties to those that come first. Of groups of them the least is known, so that each
+/// of the eight is found among the groups, and then in its group: a decision must not pay for sorting what it passes over.
 class soonest {
 public:
-  /// `place` grows from call to call.
-  void add(uint64_t takes_ns, uint32_t place) {
-    if (takes_ns >= limit_ns_)
-      return;
-    auto rank = count_ < offers_kept ? count_++ : offers_kept - 1;
-    for (; rank > 0 && items_[rank - 1].takes_ns > takes_ns; --rank)
-      items_[rank] = items_[rank - 1];
-    items_[rank] = {takes_ns, place};
-    if (count_ == offers_kept)
-      limit_ns_ = items_.back().takes_ns;
+  explicit soonest(size_t count) : takes_ns_(count, never), group_(std::max(group_min, (count + groups_max - 1) / groups_max)) {}
+
+  /// What never starts is passed over.
+  static constexpr auto never = UINT64_MAX;
+
+  /// How long it takes, by place: to be written before `each`.
+  std::span<uint64_t> takes_ns() noexcept {
+    return takes_ns_;
   }
 
   /// Calls `visit(place)` for each, soonest first.
   template <class Visit>
-  void each(Visit visit) const {
-    for (auto rank = size_t{0}; rank < count_; ++rank)
-      visit(items_[rank].place);
+  void each(Visit visit) {
+    auto least = boost::container::small_vector<uint64_t, groups_max>{};
+    auto all = takes_ns();
+    for (auto rest = all; !rest.empty(); rest = rest.subspan(std::min(group_, rest.size())))
+      least.push_back(std::ranges::min(rest.first(std::min(group_, rest.size()))));
+    for (auto left = offers_kept; left > 0 && !least.empty(); --left) {
+      auto at = std::ranges::min_element(least);
+      if (*at == never)
+        return;
+      auto first = static_cast<size_t>(at - least.begin()) * group_;
+      auto group = all.subspan(first, std::min(group_, all.size() - first));
+      auto found = std::ranges::find(group, *at);
+      *found = never;
+      *at = std::ranges::min(group);
+      visit(static_cast<uint32_t>(found - all.begin()));
+    }
   }
 
 private:
-  struct item {
-    uint64_t takes_ns = 0;
-    uint32_t place = 0;
-  };
+  static constexpr size_t group_min = 8;
+  static constexpr size_t groups_max = 64;
 
-  std::array<item, offers_kept> items_;
-  size_t count_ = 0;
-  uint64_t limit_ns_ = UINT64_MAX;
+  boost::container::small_vector<uint64_t, 128> takes_ns_;
+  size_t group_;
 };
 
 /// Places a request at the candidate with the smallest `offer(candidate, load).score`; ties go to the lowest index. A
