@@ -48,7 +48,7 @@ void books::member_down(const address& who, uint64_t now_ns) {
     if (entry.decode == who && entry.decode_open)
       close_decode(entry);
     std::erase(entry.stages, who);
-    drop_if_closed(entry.number);
+    drop_if_closed(entry);
   }
   std::erase(changed_, gone);
   members_.erase({who.kind, who.index});
@@ -138,11 +138,10 @@ placement* books::placement_of(const ticket& id) {
   return found == at->second.rend() ? nullptr : *found;
 }
 
-std::vector<placement*> books::placements_of(const request_id& request) {
-  auto at = by_request_.find(request);
-  if (at == by_request_.end())
-    return {};
-  auto found = std::vector<placement*>(at->second.begin(), at->second.end());
+books::attempts books::placements_of(const request_id& request) {
+  auto found = attempts{};
+  if (auto at = by_request_.find(request); at != by_request_.end())
+    found.assign(at->second.begin(), at->second.end());
   std::sort(found.begin(), found.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
   return found;
 }
@@ -291,18 +290,16 @@ void books::move_decode(placement& entry, const address& decode) {
   add_decode(entry, *at);
 }
 
-bool books::drop_if_closed(uint64_t number) {
-  auto at = placements_.find(number);
-  if (at == placements_.end() || at->second.prefill_open || at->second.decode_open)
-    return false;
-  auto attempts_at = by_request_.find(at->second.id.request);
-  attempts_at->second.erase(std::find(attempts_at->second.begin(), attempts_at->second.end(), &at->second));
+void books::drop_if_closed(const placement& entry) {
+  if (entry.prefill_open || entry.decode_open)
+    return;
+  auto attempts_at = by_request_.find(entry.id.request);
+  attempts_at->second.erase(std::find(attempts_at->second.begin(), attempts_at->second.end(), &entry));
   if (attempts_at->second.empty())
     by_request_.erase(attempts_at);
-  if (at->second.cancel_at_ns)
-    cancels_.erase({*at->second.cancel_at_ns, number});
-  placements_.erase(at);
-  return true;
+  if (entry.cancel_at_ns)
+    cancels_.erase({*entry.cancel_at_ns, entry.number});
+  placements_.erase(placements_.find(entry.number));
 }
 
 // -- time and loads ---------------------------------------------------------------------------------------------------
@@ -342,14 +339,6 @@ instance_load books::load_of(const member& at) const {
   load.queued = at.queued;
   load.queued_tokens = at.queued_tokens;
   return load;
-}
-
-std::vector<const books::member*> books::take_changes() {
-  for (auto* at : changed_)
-    at->changed = false;
-  auto changed = std::vector<const member*>(changed_.begin(), changed_.end());
-  changed_.clear();
-  return changed;
 }
 
 } // namespace perigee

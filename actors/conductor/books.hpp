@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace perigee {
@@ -123,7 +124,9 @@ public:
   const std::map<uint64_t, placement>& placements() const {
     return placements_;
   }
-  std::vector<placement*> placements_of(const request_id& request);
+  /// Of one request: nearly always one attempt.
+  using attempts = boost::container::small_vector<placement*, 1>;
+  attempts placements_of(const request_id& request);
   /// Those whose session is that one.
   std::vector<placement*> placements_of(const address& session);
 
@@ -139,8 +142,8 @@ public:
   void close_decode(placement& entry);
   /// Moves the decode side elsewhere.
   void move_decode(placement& entry, const address& decode);
-  /// Forgets the placement if both sides are closed; returns whether it did.
-  bool drop_if_closed(uint64_t number);
+  /// Forgets the placement if both sides are closed.
+  void drop_if_closed(const placement& entry);
 
   /// From `at_ns` on both sides are told to undo it, unless an earlier time is set.
   void cancel_at(placement& entry, uint64_t at_ns);
@@ -152,12 +155,16 @@ public:
   const std::vector<member*>& changes() const noexcept {
     return changed_;
   }
-  std::vector<const member*> take_changes();
+  template <class Visit>
+  void take_changes(Visit visit) {
+    for (auto* at : changed_) {
+      at->changed = false;
+      visit(std::as_const(*at));
+    }
+    changed_.clear();
+  }
 
 private:
-  /// Of one request: nearly always one attempt.
-  using attempts = boost::container::small_vector<placement*, 1>;
-
   void mark_changed(member& at) {
     if (!at.changed)
       changed_.push_back(&at);

@@ -2,16 +2,23 @@
 #include "actors/conductor/conductor_core.hpp"
 
 #include <cassert>
+#include <utility>
 
 namespace perigee {
 
+namespace {
+
+constexpr auto decisions_kept = size_t{4096};
+
+} // namespace
+
 conductor_core::conductor_core(conductor_options options, uint64_t now_ns)
-  : options_(std::move(options)), started_ns_(now_ns), estimate_(options_.profile) {
+  : options_(std::move(options)), started_ns_(now_ns), estimate_(options_.profile), decisions_(decisions_kept) {
   assert(options_.block_tokens > 0);
 }
 
 bool conductor_core::over_bounds(const submit& request) const {
-  return ask_.size() + held_.size() >= options_.waiting_requests_max
+  return asking_ + held_.size() >= options_.waiting_requests_max
          || waiting_tokens_ + request.prompt_tokens > options_.waiting_tokens_max;
 }
 
@@ -56,8 +63,31 @@ void conductor_core::on(uint64_t now_ns, submit request) {
 void conductor_core::enqueue(entry& waiting) {
   waiting.at = stage::waiting;
   waiting_tokens_ += waiting.request.prompt_tokens;
-  ask_.insert({waiting.order, waiting.request.id.request});
-  deadlines_.insert({waiting.deadline_ns, waiting.request.id.request});
+  ++asking_;
+  ask_.emplace_back(waiting.order, waiting.request.id.request);
+  undated_.push_back(waiting.request.id.request);
+}
+
+/// The first that was never asked about, or null.
+conductor_core::entry* conductor_core::first_asking() {
+  for (; !ask_.empty(); ask_.pop_front()) {
+    auto* at = find_request(ask_.front().second);
+    if (at && at->at == stage::waiting && at->order == ask_.front().first)
+      return at;
+  }
+  return nullptr;
+}
+
+/// Deadlines are looked after at ticks alone.
+void conductor_core::date_waiting() {
+  for (const auto& id : undated_) {
+    auto* at = find_request(id);
+    if (!at || at->dated || (at->at != stage::waiting && at->at != stage::held && at->at != stage::asked))
+      continue;
+    at->dated = true;
+    deadlines_.insert({at->deadline_ns, id});
+  }
+  undated_.clear();
 }
 
 void conductor_core::leave_queue(entry& waiting) {
@@ -65,9 +95,9 @@ void conductor_core::leave_queue(entry& waiting) {
     return;
   const auto& id = waiting.request.id.request;
   waiting_tokens_ -= waiting.request.prompt_tokens;
-  deadlines_.erase({waiting.deadline_ns, id});
-  if (waiting.at == stage::waiting)
-    ask_.erase({waiting.order, id});
+  if (std::exchange(waiting.dated, false))
+    deadlines_.erase({waiting.deadline_ns, id});
+  asking_ -= waiting.at == stage::waiting;
   if (waiting.at == stage::held)
     leave_held(waiting);
 }
@@ -133,6 +163,7 @@ void conductor_core::drop_overdue(uint64_t now_ns) {
     if (at && at->at == stage::rejected && at->retry_ns == due)
       requests_.erase(id);
   }
+  date_waiting();
   while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns)
     reject(now_ns, *requests_.at(deadlines_.begin()->second), ec::deadline,
            "the deadline passed while the request waited for a place", 0);
@@ -177,13 +208,13 @@ void conductor_core::append_loads(const books::member& at, std::vector<instance_
 
 std::vector<instance_load> conductor_core::take_load_changes() {
   look_at_members();
-  auto changes = std::vector<instance_load>{};
-  changes.reserve(books_.changes().size());
-  for (const auto* at : books_.take_changes()) {
-    rooms_.update(*at);
-    append_loads(*at, changes);
-  }
-  return changes;
+  auto loads = std::vector<instance_load>{};
+  loads.reserve(books_.changes().size());
+  books_.take_changes([&](const books::member& at) {
+    rooms_.update(at);
+    append_loads(at, loads);
+  });
+  return loads;
 }
 
 } // namespace perigee

@@ -12,6 +12,8 @@
 #include "actors/policy/coupling.hpp"
 #include "actors/policy/pipelining.hpp"
 
+#include <boost/circular_buffer.hpp>
+
 #include <deque>
 #include <map>
 #include <memory>
@@ -80,7 +82,7 @@ public:
   cluster_status status(uint64_t now_ns) const;
   std::optional<decision_record> decision_of(const request_id& request) const;
   /// The newest decisions, oldest first; they are the last ones of `decisions_made`.
-  const std::deque<decision_record>& decisions() const {
+  const boost::circular_buffer<decision_record>& decisions() const {
     return decisions_;
   }
   uint64_t decisions_made() const {
@@ -107,6 +109,7 @@ private:
     stage at = stage::fresh;
     uint64_t arrived_ns = 0;
     uint64_t deadline_ns = 0;
+    bool dated = false; ///< its deadline is looked after
     uint64_t order = 0;
     uint64_t number = 0;
     // while held, or since
@@ -140,6 +143,8 @@ private:
   }
   bool over_bounds(const submit& request) const;
   void enqueue(entry& waiting);
+  entry* first_asking();
+  void date_waiting();
   void hold(uint64_t now_ns, entry& waiting, const route_decision& decision);
   entry* next_due(uint64_t now_ns);
   void leave_queue(entry& waiting);
@@ -203,10 +208,12 @@ private:
   uint64_t decode_capacity_ = 0;
 
   boost::unordered_flat_map<request_id, std::unique_ptr<entry>, request_hash> requests_;
-  std::set<std::pair<uint64_t, request_id>> ask_;       // order: never asked
+  std::deque<std::pair<uint64_t, request_id>> ask_;     // in order, never asked; some are gone by now
+  size_t asking_ = 0;                                   // those that are not
   std::set<held_place> held_;                           // in order of their sort keys
   std::set<held_place> held_due_;                       // by time
-  std::set<std::pair<uint64_t, request_id>> deadlines_; // of what has no place
+  std::set<std::pair<uint64_t, request_id>> deadlines_; // of what had no place at the last tick, and has none
+  std::vector<request_id> undated_;                     // what came since; nearly all of it is placed at once
   std::deque<std::pair<uint64_t, request_id>> resend_;  // placed, by time; some are acknowledged by now
   std::deque<std::pair<uint64_t, request_id>> forget_;  // rejected, by time
   std::optional<request_id> outstanding_;
@@ -222,7 +229,7 @@ private:
   uint64_t rejections_ = 0;
   uint64_t redirections_ = 0;
   uint64_t decisions_made_ = 0;
-  std::deque<decision_record> decisions_;
+  boost::circular_buffer<decision_record> decisions_;
 };
 
 } // namespace perigee

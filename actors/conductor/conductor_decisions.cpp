@@ -9,7 +9,6 @@ namespace perigee {
 
 namespace {
 
-constexpr auto decisions_kept = size_t{4096};
 constexpr auto ask_again_ns_min = uint64_t{1'000'000};
 
 } // namespace
@@ -19,18 +18,21 @@ constexpr auto ask_again_ns_min = uint64_t{1'000'000};
 /// Fresh requests first, in order of arrival; then a held one whose time has come; then, if something freed, the held ones in
 /// their order, each once.
 conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
-  auto take = [&](const request_id& id) {
-    auto& found = *requests_.at(id);
-    if (found.at == stage::waiting)
-      ask_.erase({found.order, id});
-    else
-      leave_held(found);
+  auto ask = [&](entry& found) {
     found.at = stage::asked;
     found.pass = pass_;
     return &found;
   };
-  if (!ask_.empty())
-    return take(ask_.begin()->second);
+  if (auto* first = first_asking()) {
+    ask_.pop_front();
+    --asking_;
+    return ask(*first);
+  }
+  auto take = [&](const request_id& id) {
+    auto& found = *requests_.at(id);
+    leave_held(found);
+    return ask(found);
+  };
   if (held_.empty()) {
     wake_ = false;
     return nullptr;
@@ -46,9 +48,10 @@ conductor_core::entry* conductor_core::next_due(uint64_t now_ns) {
 }
 
 std::optional<route_query> conductor_core::next_query(uint64_t now_ns) {
-  if (ask_.empty() && held_.empty())
+  auto is_idle = asking_ == 0 && held_.empty();
+  if (is_idle)
     wake_ = false;
-  if (outstanding_ || (ask_.empty() && held_.empty()) || !settled(now_ns))
+  if (outstanding_ || is_idle || !settled(now_ns))
     return std::nullopt;
   look_at_members();
   while (auto* next = next_due(now_ns)) {
@@ -157,9 +160,10 @@ route_query conductor_core::make_query(uint64_t now_ns, const entry& waiting) {
   query.candidates.resize(rooms_.prefills().size());
   auto* next = query.candidates.data();
   auto last = std::pair{uint32_t{0}, predict(0)}; // most instances have as much as the one before
+  auto own = match_.own();
   for (const auto& at : rooms_.prefills()) {
-    if (auto own = match_.own(at.index); own != last.first)
-      last = {own, predict(own)};
+    if (auto blocks = at.index < own.size() ? own[at.index] : 0; blocks != last.first)
+      last = {blocks, predict(blocks)};
     *next = {at.index, last.first, last.second};
     next += at.capacity >= request.prompt_tokens;
   }
@@ -193,8 +197,6 @@ void conductor_core::on(uint64_t now_ns, route_decision answer) {
 }
 
 void conductor_core::record(uint64_t now_ns, const ticket& id, route_decision decision, const std::string& policy) {
-  if (decisions_.size() == decisions_kept)
-    decisions_.pop_front();
   ++decisions_made_;
   // The best offers say what matters of the candidates; all of them would be megabytes on a large cluster.
   decisions_.push_back({id, now_ns, std::move(outstanding_query_), std::move(decision), policy});

@@ -46,7 +46,7 @@ std::vector<const books::member*> conductor_core::stages_for(uint64_t tokens, co
 
 /// Prompts that wait or are computed, for each device that computes prompts.
 double conductor_core::crowd() const {
-  auto prompts = held_.size() + ask_.size();
+  auto prompts = held_.size() + asking_;
   auto devices = size_t{0};
   for (const auto* at : books_.instances(role::prefill)) {
     if (!is_used(*at))

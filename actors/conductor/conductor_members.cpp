@@ -145,7 +145,7 @@ void conductor_core::on(uint64_t now_ns, const report& news) {
         estimate_.learn_output(item.tokens - entry->prompt_tokens);
       books_.close_decode(*entry);
     }
-    books_.drop_if_closed(entry->number);
+    books_.drop_if_closed(*entry);
     wake();
   }
 }
@@ -183,7 +183,7 @@ void conductor_core::adopt(uint64_t now_ns, const report& news) {
         books_.close_prefill(*known, now_ns);
       if (known->decode_open)
         books_.close_decode(*known);
-      books_.drop_if_closed(merged.number);
+      books_.drop_if_closed(*known);
       books_.open(std::move(merged), now_ns);
       continue;
     }

@@ -8,7 +8,7 @@ cluster_status conductor_core::status(uint64_t now_ns) const {
   result.conductor = options_.self;
   result.term = options_.self.incarnation;
   result.policy = options_.policy;
-  result.waiting = static_cast<uint32_t>(ask_.size() + held_.size() + (outstanding_ ? 1 : 0));
+  result.waiting = static_cast<uint32_t>(asking_ + held_.size() + (outstanding_ ? 1 : 0));
   result.placements = placements_;
   result.rejections = rejections_;
   result.redirections = redirections_;

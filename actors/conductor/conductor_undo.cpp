@@ -36,7 +36,7 @@ void conductor_core::on(uint64_t now_ns, const cancelled& answer) {
     books_.close_prefill(*entry, now_ns);
   if (entry->decode == answer.from && entry->decode_open)
     books_.close_decode(*entry);
-  books_.drop_if_closed(entry->number);
+  books_.drop_if_closed(*entry);
   wake();
 }
 

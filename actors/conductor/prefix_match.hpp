@@ -42,6 +42,10 @@ public:
   uint32_t own(uint32_t prefill) const {
     return prefill < own_.size() ? own_[prefill] : 0;
   }
+  /// The same of all, by index; those behind its end have none.
+  std::span<const uint32_t> own() const {
+    return own_;
+  }
   /// Blocks of the longest prefix that is stored somewhere.
   uint32_t best() const {
     return static_cast<uint32_t>(found_.size());

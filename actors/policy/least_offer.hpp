@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <span>
 
 namespace perigee {
 
@@ -121,36 +120,37 @@ private:
 };
 
 /// Which eight of many take least time, ties to those that come first. Of groups of them the least is known, so that each
-/// of the eight is found among the groups, and then in its group: a decision must not pay for sorting what it passes over.
+/// of the eight is found among the groups, and then in its group: a decision does not sort what it passes over.
 class soonest {
 public:
-  explicit soonest(size_t count) : takes_ns_(count, never), group_(std::max(group_min, (count + groups_max - 1) / groups_max)) {}
-
   /// What never starts is passed over.
   static constexpr auto never = UINT64_MAX;
 
+  explicit soonest(size_t count)
+    : group_(std::max(group_min, (count + groups_max - 1) / groups_max)),
+      takes_ns_((count + group_ - 1) / group_ * group_, never) {}
+
   /// How long it takes, by place: to be written before `each`.
-  std::span<uint64_t> takes_ns() noexcept {
-    return takes_ns_;
+  uint64_t& takes_ns(size_t place) noexcept {
+    return takes_ns_[place];
   }
 
   /// Calls `visit(place)` for each, soonest first.
   template <class Visit>
   void each(Visit visit) {
-    auto least = boost::container::small_vector<uint64_t, groups_max>{};
-    auto all = takes_ns();
-    for (auto rest = all; !rest.empty(); rest = rest.subspan(std::min(group_, rest.size())))
-      least.push_back(std::ranges::min(rest.first(std::min(group_, rest.size()))));
-    for (auto left = offers_kept; left > 0 && !least.empty(); --left) {
-      auto at = std::ranges::min_element(least);
-      if (*at == never)
+    auto groups = takes_ns_.size() / group_;
+    auto least = std::array<uint64_t, groups_max>{};
+    for (auto i = size_t{0}; i < groups; ++i)
+      least[i] = takes_ns_[first_least(&takes_ns_[i * group_], group_) + i * group_];
+    for (auto left = groups == 0 ? size_t{0} : offers_kept; left > 0; --left) {
+      auto at = first_least(least.data(), groups);
+      if (least[at] == never)
         return;
-      auto first = static_cast<size_t>(at - least.begin()) * group_;
-      auto group = all.subspan(first, std::min(group_, all.size() - first));
-      auto found = std::ranges::find(group, *at);
-      *found = never;
-      *at = std::ranges::min(group);
-      visit(static_cast<uint32_t>(found - all.begin()));
+      auto* group = &takes_ns_[at * group_];
+      auto place = first_least(group, group_);
+      group[place] = never;
+      least[at] = group[first_least(group, group_)];
+      visit(static_cast<uint32_t>(at * group_ + place));
     }
   }
 
@@ -158,8 +158,18 @@ private:
   static constexpr size_t group_min = 8;
   static constexpr size_t groups_max = 64;
 
-  boost::container::small_vector<uint64_t, 128> takes_ns_;
+  static size_t first_least(const uint64_t* all, size_t count) noexcept {
+    auto found = size_t{0};
+    auto least = all[0];
+    for (auto i = size_t{1}; i < count; ++i) {
+      found = all[i] < least ? i : found;
+      least = std::min(least, all[i]);
+    }
+    return found;
+  }
+
   size_t group_;
+  boost::container::small_vector<uint64_t, 128> takes_ns_; ///< whole groups
 };
 
 /// Places a request at the candidate with the smallest `offer(candidate, load).score`; ties go to the lowest index. A

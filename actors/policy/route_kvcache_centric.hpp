@@ -25,7 +25,6 @@ struct route_kvcache_centric {
 
   route_decision decide(const route_query& query, const load_view& view) const {
     auto first = soonest{query.candidates.size()};
-    auto takes_ns = first.takes_ns();
     const auto& free_at_ns = view.prefill_free_at_ns();
     auto last_blocks = UINT32_MAX; // Most have as many of their own as the one before.
     auto fetched_ns = uint64_t{0}; // with so many; 0: there is nothing to fetch
@@ -38,7 +37,8 @@ struct route_kvcache_centric {
         fetched_ns = fetches(query, at) ? fetch_ns(query, at.own_blocks) + query.prefill_best_ns : 0;
       last_blocks = at.own_blocks;
       // Its offer's time to the first token, which is its score.
-      takes_ns[place] = (fetched_ns > 0 ? fetched_ns : at.prefill_own_ns) + std::max(free_ns, query.now_ns) - query.now_ns;
+      auto takes_ns = fetched_ns > 0 ? fetched_ns : at.prefill_own_ns;
+      first.takes_ns(place) = takes_ns + (free_ns > query.now_ns ? free_ns - query.now_ns : 0);
     }
     auto best = best_offers{};
     first.each([&](uint32_t place) {

@@ -125,7 +125,8 @@ TEST_CASE("books: a cancel is due at its earliest time, and then again and again
   CHECK_EQ(f.ledger.due_cancels(150, 50).size(), 1);
   f.ledger.close_prefill(entry, 160);
   f.ledger.close_decode(entry);
-  CHECK(f.ledger.drop_if_closed(1));
+  f.ledger.drop_if_closed(entry);
+  CHECK(f.ledger.placements().empty());
   CHECK(f.ledger.due_cancels(1000, 50).empty());
 }
 
@@ -158,7 +159,7 @@ TEST_CASE("books: whatever happens in whatever order, all reservations come back
         break;
       default: f.ledger.move_decode(entry, d);
       }
-      f.ledger.drop_if_closed(entry.number);
+      f.ledger.drop_if_closed(entry);
       CHECK(f.prefill().queued_ns + now >= f.prefill().free_at_ns);
     }
     f.ledger.member_down(d, now);
@@ -168,7 +169,7 @@ TEST_CASE("books: whatever happens in whatever order, all reservations come back
     CHECK_EQ(f.prefill().open, left.size());
     for (auto* entry : left) {
       f.ledger.close_prefill(*entry, now);
-      f.ledger.drop_if_closed(entry->number);
+      f.ledger.drop_if_closed(*entry);
     }
     CHECK_EQ(f.prefill().open, 0);
     CHECK(f.ledger.placements().empty());

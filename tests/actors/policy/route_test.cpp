@@ -179,7 +179,7 @@ TEST_CASE("soonest: the least eight in order, and of equal ones the first") {
       if (random() % 4 == 0)
         continue; // It never starts.
       all.emplace_back(random() % (round % 3 == 0 ? 12 : 1000), place);
-      first.takes_ns()[place] = all.back().first;
+      first.takes_ns(place) = all.back().first;
     }
     std::sort(all.begin(), all.end());
     all.resize(std::min(all.size(), offers_kept));
