@@ -38,6 +38,7 @@ store_client_actor::behavior_type store_client_state::make_behavior() {
     },
     [this](const fetch& ask) { apply([&](uint64_t now) { core.start(owner(), ask, now); }); },
     [this](const publish& ask) { apply([&](uint64_t now) { core.start(owner(), ask, now); }); },
+    [this](const publish_part& ask) { apply([&](uint64_t now) { core.add_part(owner(), ask, now); }); },
     [this](const cancel_store& ask) { apply([&](uint64_t now) { core.cancel(owner(), ask.id, now); }); },
     [this](const give_back& news) { apply([&](uint64_t now) { core.give_back(owner(), news.id, now); }); },
     [this](const lent_blocks& news) { apply([&](uint64_t now) { core.on_lent(news, now); }); },

@@ -46,7 +46,8 @@ void store_core::peer_down(const address& who, uint64_t now) {
     auto state = ops_.at(op).state;
     if (state == op_state::reading)
       output_.push_back({cancel_move{op}});
-    if (state == op_state::reading || state == op_state::writing)
+    auto idle_parts = state == op_state::writing && jobs_.at(ops_.at(op).job).in_parts && ops_.at(op).moves.empty();
+    if (state == op_state::reading || (state == op_state::writing && !idle_parts))
       continue; // until the transport says that it is over
     leave(op, 0);
     ops_.erase(op);
@@ -108,6 +109,7 @@ void store_core::start(store_owner owner, const publish& ask, uint64_t now) {
   added.keys = ask.keys;
   added.slots = ask.slots;
   added.shard = ask.shard;
+  added.in_parts = ask.in_parts;
   added.deadline = now + settings_.transfer_ns;
   add(std::move(added), now);
 }
@@ -149,6 +151,10 @@ void store_core::next_segment(uint64_t number, uint64_t now) {
     ++it.segment;
     if (count == 0)
       continue;
+    auto here = it.slots.begin() + it.done;
+    count = static_cast<size_t>(std::find(here, here + static_cast<std::ptrdiff_t>(count), no_slot) - here);
+    if (count == 0)
+      break; // It could only be lent.
     auto added = operation{};
     added.shard = segment.shard;
     added.state = op_state::leasing;
@@ -218,8 +224,10 @@ void store_core::begin_publish(uint64_t number, uint64_t now) {
   auto& it = jobs_.at(number);
   it.deadline = never; // from here on each operation has its own
   auto by_shard = std::map<address, operation>{};
+  auto one = it.in_parts && !it.keys.empty() ? home(it.keys[0], it.shard) : std::nullopt;
   for (size_t i = 0; i < it.keys.size(); ++i)
-    if (auto shard = home(it.keys[i], it.shard); shard && (it.slots[i] != no_slot || lends(*shard))) {
+    if (auto shard = it.in_parts ? one : home(it.keys[i], it.shard);
+        shard && (it.in_parts || it.slots[i] != no_slot || lends(*shard))) {
       auto& added = by_shard[*shard];
       added.keys.push_back(it.keys[i]);
       added.slots.push_back(it.slots[i]);
@@ -279,6 +287,11 @@ void store_core::give_up(uint64_t number, uint64_t now) {
       ops_.at(op).job = 0; // it may as well become visible
       break;
     case op_state::writing:
+      if (it.in_parts && ops_.at(op).moves.empty()) {
+        it.ops.erase(op);
+        release_op(op, ops_.at(op).pieces > 0, now);
+      }
+      break;
     case op_state::releasing: break;
     }
   if (it.ops.empty())
@@ -288,6 +301,8 @@ void store_core::give_up(uint64_t number, uint64_t now) {
 void store_core::finish(uint64_t number) {
   auto& it = jobs_.at(number);
   assert(it.ops.empty());
+  for (const auto& part : it.parts)
+    tell_part(it, part.offset);
   if (!it.orphaned) {
     if (!it.lent.empty())
       it.lent.resize(it.done, no_slot);
@@ -337,6 +352,8 @@ void store_core::release_op(uint64_t op, bool fence, uint64_t now) {
   it.deadline = never;
   it.keys.clear();
   it.slots.clear();
+  it.places.clear();
+  it.there.slots.clear();
   if (live(it.shard))
     send_op(op, now);
   else
@@ -378,11 +395,13 @@ void store_core::on_allocated(const allocated& news, uint64_t now) {
     return;
   auto ours = std::vector<uint32_t>{};
   auto theirs = std::vector<uint32_t>{};
+  auto places = std::vector<uint32_t>{};
   auto has_all = true;
   for (size_t i = 0; i < std::min(news.slots.size(), it->slots.size()); ++i)
     if (news.slots[i] != no_slot) {
       has_all &= it->slots[i] != no_slot;
       ours.push_back(it->slots[i]);
+      places.push_back(static_cast<uint32_t>(i));
       theirs.push_back(news.slots[i]);
     }
   if (!has_all) { // What it had lent is not there any more; without that the rest is of no use.
@@ -395,6 +414,14 @@ void store_core::on_allocated(const allocated& news, uint64_t now) {
   if (it->blocks == 0) {
     leave(news.op, 0);
     release_op(news.op, false, now);
+  } else if (jobs_.at(it->job).in_parts) {
+    it->state = op_state::writing;
+    it->deadline = never; // the owner's
+    it->pieces = 0;
+    it->places = std::move(places);
+    it->there = news;
+    it->there.slots = std::move(theirs);
+    send_parts(news.op);
   } else {
     it->state = op_state::writing;
     it->deadline = never; // the transport's
@@ -420,7 +447,88 @@ void store_core::send_move(uint64_t op, move_blocks work, const std::vector<uint
   output_.push_back({std::move(work)});
 }
 
+// -- publishes in parts --
+
+void store_core::add_part(store_owner owner, const publish_part& ask, uint64_t now) {
+  auto at = by_owner_.find({owner, ask.id});
+  if (at == by_owner_.end()) {
+    auto over = job{};
+    over.owner = owner;
+    over.id = ask.id;
+    return tell_part(over, ask.offset);
+  }
+  auto& it = jobs_.at(at->second);
+  if (it.ending || !it.in_parts || ask.places.size() != it.keys.size())
+    return tell_part(it, ask.offset);
+  it.parts.push_back(ask);
+  for (auto op : it.ops)
+    if (ops_.at(op).state == op_state::writing)
+      send_parts(op);
+  run_queue(now);
+}
+
+/// Writes the parts that have come so far.
+void store_core::send_parts(uint64_t op) {
+  auto& it = ops_.at(op);
+  auto& of = jobs_.at(it.job);
+  for (auto& part : std::exchange(of.parts, {})) {
+    if (it.failed || !live(it.shard)) {
+      tell_part(of, part.offset);
+      continue;
+    }
+    auto work = move_blocks{};
+    work.id = ++ops_made_;
+    work.peer = it.shard;
+    work.local = settings_.pool_region;
+    work.remote = it.there.region;
+    work.immediate = it.there.immediate;
+    work.deadline_ns = settings_.transfer_ns;
+    for (size_t i = 0; i < it.places.size(); ++i)
+      work.pieces.push_back(
+        {part.places[it.places[i]], it.there.slots[i] * settings_.block_bytes + part.offset, part.bytes});
+    it.moves[work.id] = part.offset;
+    it.written += part.bytes;
+    part_moves_[work.id] = op;
+    output_.push_back({std::move(work)});
+  }
+}
+
+void store_core::part_done(uint64_t op, const moved& news, uint64_t now) {
+  auto& it = ops_.at(op);
+  auto part = it.moves.extract(news.id);
+  it.pieces += news.outcome.ok();
+  it.failed |= !news.outcome.ok();
+  it.fence |= news.outcome.code == errc::timed_out || news.outcome.code == errc::peer_lost;
+  tell_part(jobs_.at(it.job), part.mapped());
+  settle_parts(op, now);
+}
+
+/// When no part is being written: commits if all were, or gives the slots back if the rest will not come.
+void store_core::settle_parts(uint64_t op, uint64_t now) {
+  auto& it = ops_.at(op);
+  if (!it.moves.empty())
+    return;
+  if (it.failed || !live(it.shard) || jobs_.at(it.job).ending) {
+    auto fence = it.fence || it.pieces > 0;
+    leave(op, 0);
+    release_op(op, fence, now);
+  } else if (it.written == settings_.block_bytes) {
+    it.state = op_state::committing;
+    it.deadline = now + settings_.transfer_ns;
+    send_op(op, now);
+  }
+}
+
+void store_core::tell_part(const job& of, uint64_t offset) {
+  if (!of.orphaned)
+    output_.push_back({store_output::to_owner{of.owner, part_published{of.id, offset}}});
+}
+
 void store_core::on_moved(const moved& news, uint64_t now) {
+  if (auto part = part_moves_.extract(news.id)) {
+    part_done(part.mapped(), news, now);
+    return run_queue(now);
+  }
   auto at = ops_.find(news.id);
   if (at == ops_.end())
     return;
@@ -520,7 +628,7 @@ void store_core::send_op(uint64_t op, uint64_t now) {
   switch (it.state) {
   case op_state::leasing: return say(lease{settings_.self, op, from, it.keys});
   case op_state::allocating: return say(allocate{settings_.self, op, from, it.keys});
-  case op_state::committing: return say(commit{settings_.self, op, from, 1});
+  case op_state::committing: return say(commit{settings_.self, op, from, it.pieces});
   case op_state::releasing: return say(release{settings_.self, op, from, it.fence});
   case op_state::reading:
   case op_state::writing: return;
@@ -556,12 +664,14 @@ bool store_core::check() const {
         it.borrowing > 0 && (lent == loans_.end() || lent->second.job != number || !it.ops.empty() || it.ending))
       return false;
   auto claimed = size_t{0};
+  auto moves = size_t{0};
   for (const auto& [op, it] : ops_) {
     claimed += it.job != 0;
+    moves += it.moves.size();
     if (it.job == 0 && it.state != op_state::releasing && it.state != op_state::committing)
       return false;
   }
-  return begun == at_work_ && at_work_ <= settings_.jobs_max && awaited == claimed
+  return begun == at_work_ && at_work_ <= settings_.jobs_max && awaited == claimed && moves == part_moves_.size()
          && jobs_.size() - at_work_ == queue_.size() && ops_.size() <= settings_.ops_max;
 }
 

@@ -39,7 +39,7 @@ struct store_output {
   };
   struct to_owner {
     store_owner owner = 0;
-    std::variant<fetched, published> message;
+    std::variant<fetched, published, part_published> message;
   };
   std::variant<to_shard, to_owner, move_blocks, cancel_move> what;
 };
@@ -54,8 +54,9 @@ struct store_output {
 ///
 /// I2 at the shard: an allocation is released plainly only if its write never started or the transport reported an
 /// outcome that proves it over. After `timed_out` or `peer_lost`, or when a write left here and its arrival is not
-/// confirmed by `committed` in time, it is released with `fence`. A write is posted once per allocation and never
-/// stopped.
+/// confirmed by `committed` in time, it is released with `fence`. A write is posted once per allocation, or part of it,
+/// and never stopped. A publish in parts that ends before its last part has writes that left here and are confirmed by
+/// nothing: it too is released with `fence` (which costs nothing towards a shard of the same node).
 ///
 /// What an owner had lent when it ended is returned only after `lent_after_ns`: its device may still read, and so may
 /// its transfers, whose content somebody may use.
@@ -68,6 +69,7 @@ public:
 
   void start(store_owner owner, const fetch& ask, uint64_t now);
   void start(store_owner owner, const publish& ask, uint64_t now);
+  void add_part(store_owner owner, const publish_part& ask, uint64_t now);
   void cancel(store_owner owner, uint64_t id, uint64_t now);
   void give_back(store_owner owner, uint64_t id, uint64_t now);
   /// The owner ended: its jobs are cancelled and answered to nobody.
@@ -127,6 +129,13 @@ private:
     uint64_t bytes = 0;          ///< of that part; 0: all of it
     uint32_t blocks = 0;         ///< being read or written
     bool fence = false;          ///< releasing: a write of ours may still land
+    // of a publish in parts
+    std::vector<uint32_t> places;     ///< which of the job's blocks are written
+    allocated there;                  ///< `slots`: one for each of these
+    uint64_t written = 0;             ///< bytes of each
+    uint32_t pieces = 1;              ///< writes that went well
+    std::map<uint64_t, uint64_t> moves; ///< under way, with the part's offset
+    bool failed = false;              ///< one did not
     uint64_t next_send = 0;
     uint64_t deadline = 0;
   };
@@ -152,6 +161,8 @@ private:
     uint64_t bytes = 0;
     uint64_t deadline = 0;
     std::set<uint64_t> ops; ///< that it waits for
+    bool in_parts = false;
+    std::deque<publish_part> parts; ///< that wait until the shard has granted slots
   };
 
   /// What an owner's fetch has borrowed from the local shard, or is about to.
@@ -177,6 +188,10 @@ private:
   void leave(uint64_t op, uint32_t stored);
   void read_done(uint64_t op, const moved& news, uint64_t now);
   void write_done(uint64_t op, const moved& news, uint64_t now);
+  void send_parts(uint64_t op);
+  void part_done(uint64_t op, const moved& news, uint64_t now);
+  void settle_parts(uint64_t op, uint64_t now);
+  void tell_part(const job& of, uint64_t offset);
   void op_overdue(uint64_t op, uint64_t now);
   void send_move(uint64_t op, move_blocks work, const std::vector<uint32_t>& there);
   operation* expect(uint64_t op, const address& from, op_state state);
@@ -190,6 +205,7 @@ private:
   std::deque<uint64_t> queue_; // jobs that did not begin; some may have ended meanwhile
   uint32_t at_work_ = 0;
   std::map<uint64_t, operation> ops_;
+  std::map<uint64_t, uint64_t> part_moves_; // of publishes in parts: move and operation
   std::map<std::pair<store_owner, uint64_t>, loan> loans_; // by owner and fetch
   uint64_t jobs_made_ = 0;
   uint64_t ops_made_ = 0;

@@ -127,6 +127,8 @@ CAF_ADD_TYPE_ID(perigee, (perigee::borrow))
 CAF_ADD_TYPE_ID(perigee, (perigee::lent_blocks))
 CAF_ADD_TYPE_ID(perigee, (perigee::return_blocks))
 CAF_ADD_TYPE_ID(perigee, (perigee::give_back))
+CAF_ADD_TYPE_ID(perigee, (perigee::publish_part))
+CAF_ADD_TYPE_ID(perigee, (perigee::part_published))
 
 CAF_END_TYPE_ID_BLOCK(perigee)
 
@@ -188,8 +190,8 @@ using prefill_actor = peer_listener::extend<
   caf::result<void>(conductor_hello), caf::result<void>(report_ack), caf::result<void>(prefill_job),
   caf::result<void>(cancel), caf::result<void>(redirected), caf::result<void>(granted), caf::result<void>(refused),
   caf::result<void>(joined), caf::result<void>(quiesced_ack), caf::result<void>(token_acks),
-  caf::result<void>(fetched), caf::result<void>(published), caf::result<void>(moved), caf::result<void>(layer_done),
-  caf::result<void>(work_done),
+  caf::result<void>(fetched), caf::result<void>(published), caf::result<void>(part_published),
+  caf::result<void>(moved), caf::result<void>(layer_done), caf::result<void>(work_done),
   // Between the instances that share the layers of a long prompt.
   caf::result<void>(stage_job), caf::result<void>(stage_ready), caf::result<void>(stage_go),
   caf::result<void>(stage_progress), caf::result<void>(stage_release), caf::result<void>(stage_left),
@@ -221,7 +223,8 @@ using shard_actor = peer_listener::extend<
 /// Moves blocks between one instance's pool and the shards: lease, read, release; allocate, write, commit. Or borrows
 /// them from the shard beside it, until the instance gives them back.
 using store_client_actor = peer_listener::extend<
-  caf::result<void>(fetch), caf::result<void>(publish), caf::result<void>(cancel_store), caf::result<void>(leased),
+  caf::result<void>(fetch), caf::result<void>(publish), caf::result<void>(publish_part),
+  caf::result<void>(cancel_store), caf::result<void>(leased),
   caf::result<void>(released), caf::result<void>(allocated), caf::result<void>(committed),
   caf::result<void>(moved), caf::result<void>(give_back), caf::result<void>(lent_blocks)>;
 

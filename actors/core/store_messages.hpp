@@ -139,7 +139,7 @@ struct prefix_segment {
 /// Reads blocks into the slots of the instance's pool: `keys[i]` into `slots[i]`, from the shards that `plan` names in
 /// order. Ends early at the first block that cannot be had. Always answered, within the deadline. `bytes` not 0: only
 /// that part of each block, from `offset` on. Of the first `lend` blocks those at a shard whose pool the instance can
-/// read in place may be lent instead.
+/// read in place may be lent instead, and those without a slot (`no_slot`) are had in no other way.
 struct fetch {
   uint64_t id = 0;
   std::vector<block_key> keys;
@@ -172,6 +172,24 @@ struct publish {
   std::vector<block_key> keys;
   std::vector<uint32_t> slots;
   std::optional<uint32_t> shard = {}; ///< index of the one to give them to while it lives; by default the local one
+  /// The blocks do not exist yet: they come in parts, each with a `publish_part`, and become visible with the last. All
+  /// go to one shard. `slots` only says what was lent.
+  bool in_parts = false;
+};
+
+/// So many bytes from `offset` on of every block of a publish in parts: of `keys[i]` at `places[i]` of the instance's
+/// pool, in bytes. No two parts overlap. Always answered, with `part_published`, also after the publish ended.
+struct publish_part {
+  uint64_t id = 0; ///< of the publish
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  std::vector<uint64_t> places;
+};
+
+/// Nobody reads that part any more.
+struct part_published {
+  uint64_t id = 0;
+  uint64_t offset = 0;
 };
 
 /// Nobody reads the slots for this operation any more; `stored` of the blocks are new at a shard.
@@ -290,7 +308,18 @@ bool inspect(Inspector& f, fetched& x) {
 template <class Inspector>
 bool inspect(Inspector& f, publish& x) {
   return f.object(x).fields(f.field("id", x.id), f.field("keys", x.keys), f.field("slots", x.slots),
-                            f.field("shard", x.shard));
+                            f.field("shard", x.shard), f.field("in_parts", x.in_parts));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, publish_part& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("offset", x.offset), f.field("bytes", x.bytes),
+                            f.field("places", x.places));
+}
+
+template <class Inspector>
+bool inspect(Inspector& f, part_published& x) {
+  return f.object(x).fields(f.field("id", x.id), f.field("offset", x.offset));
 }
 
 template <class Inspector>

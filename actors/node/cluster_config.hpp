@@ -100,6 +100,7 @@ struct cluster_config {
   bool batch_invariant = false;   ///< bf16 too gives the same logits in any batch and chunk; CPU instances
   uint32_t block_tokens = 16;
   uint32_t prefill_chunk = 256; ///< tokens of a prompt computed at a time
+  bool prefill_by_layer = true; ///< long prompts are computed layer by layer, where the device can
   uint32_t max_batch = 16;      ///< sequences in one decode step
   std::chrono::nanoseconds request_timeout = std::chrono::seconds{600};
   std::string provider = "tcp;ofi_rxm";

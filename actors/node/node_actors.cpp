@@ -151,6 +151,7 @@ private:
     options.spare = instance.spare;
     // Store clients of prefill instances have even numbers, those of decode instances odd ones.
     options.lent = lend(instance);
+    options.by_layer = spec_.by_layer && instance.work->stream->by_layer(); // after it was lent all it will be
     auto beside = prefill_neighbours{start_store_client(instance.index * 2, instance.index, region.local, options.lent),
                                      node_.transport, start_stream(instance)};
     node_.prefills.push_back(system_.spawn<prefill>(options, beside));

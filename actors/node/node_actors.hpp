@@ -41,6 +41,7 @@ struct node_spec {
   std::vector<instance> decodes;
   std::vector<shard_pool> shards;
   uint32_t chunk_tokens = 512;
+  bool by_layer = false; ///< prefill instances compute long prompts layer by layer, where their streams can
   uint32_t batch_max = 256;
   local_order order = local_order::fifo; ///< of the jobs at one prefill instance
   eviction evicts = eviction::lru;       ///< of the shards

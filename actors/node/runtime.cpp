@@ -102,6 +102,7 @@ struct node_runtime::parts {
     spec.layout = layout;
     spec.fingerprint = fingerprint;
     spec.chunk_tokens = config.prefill_chunk;
+    spec.by_layer = config.prefill_by_layer;
     spec.batch_max = config.max_batch;
     spec.slo_tbt_ns = ns(config.slo.tbt);
     spec.order = find_local_order(config.policy.local_order).value();

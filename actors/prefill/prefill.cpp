@@ -71,6 +71,7 @@ prefill_actor::behavior_type prefill_state::make_behavior() {
     [this](const token_acks& message) { handle(message); },
     [this](const fetched& message) { handle(message); },
     [this](const published& message) { handle(message); },
+    [this](const part_published& message) { handle(message); },
     [this](const moved& message) { handle(message); },
     [this](const layer_done& message) { handle(message); },
     [this](const work_done& message) { handle(message); },

@@ -3,7 +3,9 @@
 
 #include "actors/core/handover_messages.hpp"
 #include "actors/prefill/group_part.hpp"
+#include "actors/prefill/layer_ring.hpp"
 
+#include <map>
 #include <optional>
 #include <set>
 #include <vector>
@@ -12,6 +14,15 @@ namespace perigee {
 
 /// Of one message whose answer needs no work on the other side.
 inline constexpr auto prefill_tries_max = 40u;
+
+/// What an attempt has beside whose prompt is computed layer by layer.
+struct layered_part {
+  layer_ring ring;
+  uint32_t layer = 0;                 ///< the next to be computed
+  uint64_t passage = 0;               ///< the stream's, once it began
+  uint32_t offered = 0;               ///< the first block that is offered to a shard
+  std::map<uint64_t, uint32_t> moves; ///< transfers to decode that read the ring, and which layer
+};
 
 /// One attempt at a prefill instance, from job to release; or the part of a stage in one, whose `job` is then the head's,
 /// with no choices. Blocks and positions count from the start of the prompt.
@@ -34,7 +45,10 @@ struct prefill_attempt {
   uint64_t arrived_ns = 0;
   uint64_t deadline_ns = 0;
   shared_list<block_key> keys;
-  std::vector<uint32_t> slots; ///< of the pool; lent ones are higher
+  std::vector<uint32_t> slots; ///< of the pool; lent ones are higher; `no_slot`: of a block that never lies whole in the pool
+  bool by_layer = false;       ///< it is, or will be, computed layer by layer
+  std::vector<uint32_t> ring_slots; ///< for that, beside `slots`
+  std::optional<layered_part> layered; ///< once the prefix is here
   bool borrowed = false;       ///< some are lent, and to be given back
   uint32_t reused = 0;    ///< tokens not computed
   uint32_t fetched = 0;   ///< blocks that came from shards

@@ -29,8 +29,11 @@ void prefill_core::start_fetch(attempt& next, uint64_t now_ns) {
 /// A stage fetches its own layers only.
 void prefill_core::fetch_planned(attempt& next, fetch_plan plan, std::span<const block_key> keys,
                                  uint64_t now_ns) {
-  if (plan.blocks == 0)
+  if (plan.blocks == 0) {
+    if (next.by_layer)
+      settle_slots(next);
     return prefix_here(next, now_ns);
+  }
   next.at = stage::fetching;
   next.fetching = true;
   next.fetch_since_ns = now_ns;
@@ -73,6 +76,8 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
                [&](uint32_t slot) { return !is_lent(slot); });
   next->reused = reused_tokens(answer.blocks, options_.layout.block_tokens, tokens);
   next->submitted = next->reused;
+  if (next->by_layer)
+    settle_slots(*next);
   if (next->reused == tokens - 1 && tokens > 1)
     marker("prefill: whole prompt cached");
   prefix_here(*next, now_ns);
@@ -83,7 +88,8 @@ void prefill_core::on(uint64_t now_ns, const fetched& answer) {
 void prefill_core::take_lent(attempt& next, const std::vector<uint32_t>& lent) {
   for (auto i = size_t{0}; i < lent.size(); ++i)
     if (lent[i] != no_slot)
-      pool_.drop_ref(std::exchange(next.slots[i], lent[i]));
+      if (auto own = std::exchange(next.slots[i], lent[i]); own != no_slot)
+        pool_.drop_ref(own);
 }
 
 void prefill_core::prefix_here(attempt& next, uint64_t now_ns) {
@@ -97,19 +103,30 @@ void prefill_core::prefix_here(attempt& next, uint64_t now_ns) {
 // -- compute ----------------------------------------------------------------------------------------------------------
 
 /// What has begun first, then by the local order; null if nothing can go on. A group's next chunk may not be here yet:
-/// other groups go on meanwhile, but nothing is begun, because the instance was given to the group.
+/// other groups go on meanwhile, but nothing is begun, because the instance was given to the group. The places of a
+/// prompt's next layer may not be free yet: as long as its last one is computed, nothing comes between.
 prefill_core::attempt* prefill_core::next_to_compute(uint64_t now_ns) {
   auto* best = static_cast<attempt*>(nullptr);
   auto job = [](const attempt& at) { return local_job{at.number, at.arrived_ns, at.job.tokens.size() - at.submitted}; };
   auto is_given = false;
+  auto passing = load{};
+  for (const auto& id : queue_)
+    if (const auto& at = attempts_.at(id); at.layered && at.at == stage::computing)
+      passing.add(at.job.tokens.size());
   for (const auto& id : queue_) {
     auto& at = attempts_.at(id);
-    if (at.at == stage::computing && at.submitted < at.job.tokens.size()) {
+    if (at.layered && at.at == stage::computing) {
+      if (at.submitted < at.job.tokens.size() && at.layered->ring.is_free(at.layered->layer))
+        return &at;
+      if (at.submitted < at.job.tokens.size() && !at.work.empty())
+        return nullptr;
+    } else if (at.at == stage::computing && at.submitted < at.job.tokens.size()) {
       if (!at.part || (at.part->going && at.part->has_input()))
         return &at;
       is_given |= at.part->going;
     }
-    if (at.at == stage::ready && !at.part && (!best || goes_before(options_.order, job(at), job(*best), now_ns)))
+    auto may_begin = at.at == stage::ready && !at.part && (!at.layered || may_begin_layers(at, passing));
+    if (may_begin && (!best || goes_before(options_.order, job(at), job(*best), now_ns)))
       best = &at;
   }
   return is_given ? nullptr : best;
@@ -127,7 +144,10 @@ void prefill_core::start_compute(uint64_t now_ns) {
         next.pending.push_back({0, blocks, {}});
       ask_decode(next, now_ns);
     }
-    run_chunk(next, now_ns);
+    if (next.layered)
+      run_layer(next, now_ns);
+    else
+      run_chunk(next, now_ns);
   }
 }
 
@@ -153,6 +173,8 @@ void prefill_core::on(uint64_t, const layer_done& progress) {
   if (!next || next->at == stage::closing)
     return;
   auto& [id, chunk, layer_next, number, since_ns] = item->second;
+  if (next->layered)
+    layer_computed(*next, layer_next);
   next->pending.push_back({chunk.block_first, chunk.block_last, {layer_next, progress.layer + 1}});
   layer_next = progress.layer + 1;
   push_writes(*next);
@@ -176,8 +198,11 @@ void prefill_core::on(uint64_t now_ns, const work_done& answer) {
     close(now_ns, *next, ec::instance_failed, true);
   } else if (next->is_stage()) {
     pass_on(now_ns, *next, done);
-  } else if (done.chunk.last) {
-    computed(now_ns, *next, answer.result);
+  } else {
+    if (next->layered)
+      next->layered->ring.release(done.layer_next - 1);
+    if (done.chunk.last)
+      computed(now_ns, *next, answer.result);
   }
   advance(now_ns);
 }
@@ -212,6 +237,9 @@ void prefill_core::computed(uint64_t now_ns, attempt& next, const kernels::work_
   if (next.part) {
     next.part->gathering = true; // What it offers, the others have to bring first.
     dismiss(next, now_ns);
+  } else if (next.layered) {
+    if (!next.publishing)
+      stores_no_more(next);
   } else {
     offer(next);
   }

@@ -95,11 +95,9 @@ void prefill_core::admit(uint64_t now_ns) {
       ++place;
       continue;
     }
-    auto slots = pool_.take(options_.layout.blocks_for(next.job.tokens.size()), slot_state::live);
-    if (!slots)
+    if (!take_slots(next))
       return; // First come, first served: a short job does not overtake a long one for slots.
     unadmitted_.erase(unadmitted_.begin() + static_cast<std::ptrdiff_t>(place));
-    next.slots = std::move(*slots);
     start_fetch(next, now_ns);
   }
 }
@@ -155,6 +153,9 @@ void prefill_core::close(uint64_t now_ns, attempt& ended, ec reason, bool tell_s
     local.push_back(cancel_store{ended.publish_id()});
   for (auto work : ended.work)
     local.push_back(cancel_work{work});
+  if (ended.layered && ended.layered->passage != 0 && ended.first_tokens.empty()
+      && !ended.work.contains(ended.layered->passage))
+    local.push_back(cancel_work{ended.layered->passage});
   for (auto move : ended.moves)
     local.push_back(cancel_move{move});
   if (ended.is_stage()) {
@@ -184,8 +185,10 @@ void prefill_core::finish_if_quiet(uint64_t now_ns, const ticket& id) {
     close_inbound(ended);
   }
   for (auto slot : ended.slots)
-    if (!is_lent(slot))
+    if (slot < options_.slots)
       pool_.drop_ref(slot);
+  for (auto slot : ended.ring_slots)
+    pool_.drop_ref(slot);
   if (ended.borrowed)
     local.push_back(give_back{ended.fetch_id()});
   if (ended.decode_knows && ended.decode_side != grant::joined)

@@ -43,22 +43,23 @@ struct prefill_options {
   uint32_t queue_max = 1024;
   local_order order = local_order::fifo;
   bool keep_generated = true; ///< offer full blocks to the shards
+  bool by_layer = false; ///< the stream takes passages: prompts of several chunks are computed layer by layer
   uint32_t twin = 0;          ///< 1 + index of the decode instance on the same device; 0: none
   bool spare = false;         ///< the device begins as that
   std::optional<lent_pool> lent = {}; ///< the local shard's, if the stream can read there
 };
 
 /// Everything a prefill instance decides and remembers, without actor, clock or I/O. Jobs, ends and time stand in
-/// prefill_core.cpp, prefix and chunks in prefill_compute.cpp, the decode side in prefill_handover.cpp, groups in
-/// prefill_head.cpp and prefill_stage.cpp.
+/// prefill_core.cpp, prefix and chunks in prefill_compute.cpp, what goes layer by layer in prefill_layers.cpp, the decode
+/// side in prefill_handover.cpp, groups in prefill_head.cpp and prefill_stage.cpp.
 class prefill_core {
 public:
   using messages =
     outbox<job_ack, job_failed, reserve, redirect, handed_over, quiesced, cancelled, token_batch, report, stage_job,
            stage_ready, stage_go, stage_progress, stage_release, stage_left, stage_left_ack, cancel>;
   using local_message =
-    std::variant<fetch, give_back, publish, cancel_store, move_blocks, cancel_move, fence_node, run_prefill,
-                 cancel_work>;
+    std::variant<fetch, give_back, publish, publish_part, cancel_store, move_blocks, cancel_move, fence_node,
+                 run_prefill, cancel_work>;
 
   explicit prefill_core(prefill_options options);
 
@@ -81,6 +82,7 @@ public:
   void on(uint64_t now_ns, const token_acks& acks);
   void on(uint64_t now_ns, const fetched& answer);
   void on(uint64_t now_ns, const published& answer);
+  void on(uint64_t now_ns, const part_published& answer);
   void on(uint64_t now_ns, const moved& answer);
   void on(uint64_t now_ns, const layer_done& progress);
   void on(uint64_t now_ns, const work_done& answer);
@@ -122,7 +124,7 @@ private:
   using grant = attempt::grant;
 
   bool is_lent(uint32_t slot) const {
-    return slot >= options_.slots;
+    return slot >= options_.slots && slot != no_slot;
   }
   attempt* find(const ticket& id);
   attempt* find_number(uint64_t number);
@@ -147,6 +149,24 @@ private:
   void start_compute(uint64_t now_ns);
   attempt* next_to_compute(uint64_t now_ns);
   void run_chunk(attempt& next, uint64_t now_ns);
+  // layer by layer
+  bool may_go_by_layer(const attempt& next, uint32_t planned) const;
+  bool take_slots(attempt& next);
+  void settle_slots(attempt& next);
+  struct load {
+    uint32_t prompts = 0;
+    uint64_t tokens = 0;
+    void add(uint64_t more) {
+      ++prompts;
+      tokens += more;
+    }
+  };
+  bool may_begin_layers(const attempt& next, load passing) const;
+  void run_layer(attempt& next, uint64_t now_ns);
+  void layer_computed(attempt& next, uint32_t layer);
+  void offer_in_parts(attempt& next);
+  void send_part(attempt& next, uint32_t layer);
+  uint64_t place_of(const attempt& next, uint32_t block, uint32_t layer) const;
   void ask_decode(attempt& next, uint64_t now_ns);
   void ask_redirect(attempt& next, uint64_t now_ns);
   void push_writes(attempt& next);

@@ -38,7 +38,7 @@ void prefill_core::on(uint64_t now_ns, const granted& answer) {
     start_group(*next, now_ns);
   push_writes(*next);
   announce(*next, now_ns);
-  if (next->part)
+  if (next->part || next->layered)
     advance(now_ns);
 }
 
@@ -51,7 +51,11 @@ void prefill_core::on(uint64_t now_ns, const refused& answer) {
     next->decode_knows = false;
     next->decode_side = grant::redirecting;
     next->tries = 0;
-    return ask_redirect(*next, now_ns);
+    ask_redirect(*next, now_ns);
+    if (!next->layered || next->at != stage::computing)
+      return;
+    stores_no_more(*next); // It stands still until somebody grants: nobody is to wait for what it would store.
+    return advance(now_ns);
   }
   auto is_repeated = next->decode_side == grant::redirecting;
   if (is_repeated || next->finished_here || next->decode_side == grant::joined)
@@ -102,12 +106,19 @@ void prefill_core::push_write(attempt& next, const attempt::write& what, bool le
   auto layer = what.layers.first;
   auto bytes = (what.layers.end_of(layout.layers) - layer) * layout.layer_bytes;
   for (auto block = what.block_first; block < what.block_last; ++block)
-    if (auto slot = next.slots[block]; is_lent(slot) == lent && next.where.slots[block] != no_slot)
-      move.pieces.push_back({layout.offset(lent ? slot - options_.lent->slot_first : slot, layer),
-                             layout.offset(next.where.slots[block], layer), bytes});
-  if (move.pieces.empty())
+    if (is_lent(next.slots[block]) == lent && next.where.slots[block] != no_slot)
+      move.pieces.push_back(
+        {place_of(next, block, layer), layout.offset(next.where.slots[block], layer), bytes});
+  // Of a prompt that goes layer by layer, everything from the first computed block on comes out of the ring.
+  auto from_ring = next.layered && !lent && what.block_first >= next.fetched;
+  if (move.pieces.empty()) {
+    if (from_ring)
+      next.layered->ring.release(layer);
     return;
+  }
   move.id = ++numbers_;
+  if (from_ring)
+    next.layered->moves[move.id] = layer;
   move.peer = next.where.from;
   move.local = lent ? options_.lent->region : options_.region;
   move.remote = next.where.region;
@@ -129,6 +140,9 @@ void prefill_core::on(uint64_t now_ns, const moved& answer) {
   auto* next = find(id);
   assert(next);
   next->moves.erase(answer.id);
+  if (next->layered)
+    if (auto layer = next->layered->moves.extract(answer.id))
+      next->layered->ring.release(layer.mapped());
   if (!answer.outcome.ok()) {
     if (answer.outcome.code == errc::peer_lost || answer.outcome.code == errc::timed_out)
       next->clean = false;

@@ -111,6 +111,7 @@ node_spec cluster::spec_of(uint32_t number) {
   spec.layout = options_.model.layout();
   spec.fingerprint = fingerprint();
   spec.chunk_tokens = options_.chunk_tokens;
+  spec.by_layer = options_.by_layer;
   spec.batch_max = options_.batch_max;
   spec.slo_tbt_ns = options_.slo_tbt_ns;
   spec.coupled = options_.coupled;

@@ -28,6 +28,7 @@ struct cluster_options {
   uint32_t decode_slots = 128;
   uint32_t shard_slots = 256;
   uint32_t chunk_tokens = 16;
+  bool by_layer = false; ///< prefill instances compute long prompts layer by layer
   uint32_t batch_max = 16;
   uint64_t slo_tbt_ns = 60'000; ///< promised between tokens: less than two steps now and then
   timing times;

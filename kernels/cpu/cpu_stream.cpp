@@ -73,7 +73,7 @@ public:
     return transformer_.activation_bytes_block();
   }
   bool by_layer() const override {
-    return true;
+    return uint64_t{table_.slots()} * layout_.layers <= UINT32_MAX; // Places must have numbers.
   }
   std::optional<uint32_t> lend(std::span<const std::byte> memory) override {
     auto first = table_.lend(memory);

@@ -61,14 +61,19 @@ inline moved ended_move(uint64_t id, errc code = errc::none) {
   return news;
 }
 
-/// A store client's answer that has some of the blocks, and of those that may be lent some lent, from slot 100 on:
-/// `below(n)` draws from [0, n).
+/// A store client's answer that has some of the blocks, and of those that may be lent some lent, from slot 100 on, but
+/// none that has no slot and is not lent: `below(n)` draws from [0, n).
 template <class Below>
 fetched some_lent(const fetch& ask, Below&& below) {
   auto blocks = static_cast<uint32_t>(below(ask.keys.size() + 1));
   auto news = fetched{ask.id, blocks, 0};
-  for (auto block = 0u; ask.lend > 0 && block < blocks; ++block)
-    news.lent.push_back(block < ask.lend && below(3) > 0 ? 100 + block : no_slot);
+  for (auto block = 0u; block < blocks; ++block) {
+    auto lends = block < ask.lend && below(3) > 0;
+    if (!lends && ask.slots[block] == no_slot)
+      news.blocks = blocks = block;
+    else if (ask.lend > 0)
+      news.lent.push_back(lends ? 100 + block : no_slot);
+  }
   return news;
 }
 

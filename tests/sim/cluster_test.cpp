@@ -203,6 +203,24 @@ TEST_CASE("cluster: what a shard beside a decode instance holds is not written t
   check(run_seeds(8, [](uint64_t seed) { return together(with_broken_devices(seed)); }, {}));
 }
 
+TEST_CASE("cluster: prompts are computed layer by layer, on rough networks, short of room, and through deaths") {
+  auto victims = std::vector<std::pair<role, uint32_t>>{
+    {role::prefill, 0}, {role::decode, 1}, {role::conductor, 0}, {role::prefill, 1}};
+  auto check = [](const summary& sum) {
+    INFO(sum.text());
+    CHECK(sum.markers.at("prefill: goes by layer") > 0);
+  };
+  auto rough_ones = run_seeds(30, [](uint64_t seed) { return by_layer(rough(seed)); },
+                              {"prefill: goes by layer", "prefill: cancel computing"});
+  check(rough_ones);
+  CHECK(rough_ones.clients.finished + rough_ones.clients.left == testing::seeds(30) * 200);
+  CHECK(rough_ones.clients.cached_tokens * 20 > rough_ones.clients.prompt_tokens);
+  check(run_seeds(12, [](uint64_t seed) { return by_layer(crowded(seed)); }, {"prefill: decode refused"}));
+  check(run_seeds(12, [&](uint64_t seed) { return by_layer(with_deaths(seed, victims)); }, {}));
+  check(run_seeds(8, [](uint64_t seed) { return by_layer(with_broken_devices(seed)); }, {}));
+  check(run_seeds(8, [](uint64_t seed) { return by_layer(together(rough(seed))); }, {}));
+}
+
 TEST_CASE("cluster: devices break") {
   auto sum = run_seeds(12, with_broken_devices, {"decode: device error"});
   INFO(sum.text());
@@ -219,7 +237,7 @@ TEST_CASE("cluster: the same seed repeats a rough run to the byte") {
 
 TEST_CASE("cluster: the same seed repeats runs in which others compute prompts to the byte") {
   for (auto make : {+[] { return conditionally(rough(3)); }, +[] { return coupled(rough(3), coupling::chunked); },
-                    +[] { return pipelined(rough(3)); }})
+                    +[] { return pipelined(rough(3)); }, +[] { return by_layer(rough(3)); }})
     CHECK(run(make()).digest == run(make()).digest);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/scenario.hpp"
 
+#include <algorithm>
 #include <memory>
 
 namespace perigee::sim {
@@ -119,6 +120,14 @@ scenario coupled(scenario what, coupling how) {
 
 scenario beside(scenario what) {
   what.nodes.shards_beside_prefills = true;
+  return what;
+}
+
+scenario by_layer(scenario what) {
+  what = beside(std::move(what));
+  what.nodes.by_layer = true;
+  what.nodes.model.layers = 6;
+  what.nodes.chunk_tokens = std::min(what.nodes.chunk_tokens, 2 * what.nodes.model.block_tokens);
   return what;
 }
 

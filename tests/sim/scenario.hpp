@@ -78,7 +78,10 @@ scenario coupled(scenario what, coupling how);
 /// As `what`, with shards beside prefill instances, which read their blocks in place.
 scenario beside(scenario what);
 
-/// The same, with decode instances there too.
+/// As `what`, and prompts of several chunks are computed layer by layer, also by instances that read no blocks in place.
+scenario by_layer(scenario what);
+
+/// The same as `beside`, with decode instances there too.
 scenario together(scenario what);
 
 /// As `rough`, and while requests come those nodes are killed and started again, one after the other or several at once.

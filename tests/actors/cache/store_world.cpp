@@ -18,6 +18,8 @@ using namespace std::chrono_literals;
 
 constexpr uint64_t ms = 1'000'000;
 constexpr size_t block_bytes = 48;
+constexpr size_t part_bytes = 16;
+constexpr uint32_t parts_of_block = block_bytes / part_bytes;
 constexpr uint32_t conductor_node = 99;
 
 using block = std::array<std::byte, block_bytes>;
@@ -117,6 +119,7 @@ void store_world::start(uint32_t number) {
     return caf::behavior{
       [this, number, incarnation](const fetched& news) { done(number, incarnation, news); },
       [this, number, incarnation](const published& news) { done(number, incarnation, news); },
+      [this, number, incarnation](const part_published& news) { done(number, incarnation, news); },
     };
   });
   act_later(number);
@@ -269,7 +272,7 @@ void store_world::act(uint32_t number) {
       caf::send_as(it.instance, it.store_handle, cancel_store{at->first});
     }
     break;
-  case 1:
+  case 1: begin_publish_in_parts(number); break;
   case 2:
   case 3: begin_publish(it); break;
   default: begin_fetch(it); break;
@@ -371,6 +374,68 @@ void store_world::begin_publish(node& it) {
   caf::send_as(it.instance, it.store_handle, publish{id, keys, slots});
 }
 
+/// Each part of a block comes into being for itself, and is gone as soon as nobody reads it any more.
+void store_world::begin_publish_in_parts(uint32_t number) {
+  auto& it = nodes_.at(number);
+  auto keys = some_chain();
+  auto slots = take_slots(it, keys.size());
+  if (slots.empty())
+    return;
+  auto id = ++jobs_made_;
+  auto& job = it.jobs[id];
+  job = {false, keys, slots, home.now() + 900 * ms};
+  job.parts_end = random_.below(4) > 0 ? parts_of_block : static_cast<uint32_t>(random_.below(parts_of_block));
+  ++totals.publishes;
+  auto ask = publish{id, keys, std::vector<uint32_t>(keys.size())};
+  ask.in_parts = true;
+  caf::send_as(it.instance, it.store_handle, ask);
+  send_part_later(number, id);
+}
+
+void store_world::send_part_later(uint32_t number, uint64_t id) {
+  home.at((1 + random_.below(25)) * ms, [this, number, id, incarnation = nodes_.at(number).incarnation] {
+    auto at = nodes_.find(number);
+    if (at == nodes_.end() || at->second.incarnation != incarnation || !at->second.jobs.contains(id))
+      return;
+    auto& it = at->second;
+    auto& job = it.jobs.at(id);
+    if (job.parts_next == job.parts_end) {
+      if (job.parts_end < parts_of_block)
+        caf::send_as(it.instance, it.store_handle, cancel_store{id});
+      return;
+    }
+    auto part = publish_part{id, job.parts_next++ * part_bytes, part_bytes, {}};
+    for (size_t i = 0; i < job.keys.size(); ++i) {
+      part.places.push_back(job.slots[i] * block_bytes + part.offset);
+      auto bytes = content_of(job.keys[i]);
+      std::copy_n(bytes.data() + part.offset, part_bytes, it.pool_memory.data() + part.places.back());
+    }
+    job.parts_open.insert(part.offset);
+    totals.in_parts += job.parts_next == parts_of_block;
+    caf::send_as(it.instance, it.store_handle, part);
+    send_part_later(number, id);
+  });
+}
+
+void store_world::done(uint32_t number, uint64_t incarnation, const part_published& news) {
+  auto& it = nodes_.at(number);
+  REQUIRE_EQ(it.incarnation, incarnation);
+  auto& job = it.jobs.at(news.id);
+  REQUIRE_EQ(job.parts_open.erase(news.offset), 1);
+  auto nothing = content_of(junk);
+  for (auto slot : job.slots)
+    std::copy_n(nothing.data(), part_bytes, it.pool_memory.data() + slot * block_bytes + news.offset);
+  forget_if_over(it, news.id);
+}
+
+void store_world::forget_if_over(node& it, uint64_t id) {
+  const auto& job = it.jobs.at(id);
+  if (!job.answered || !job.parts_open.empty())
+    return;
+  put_back(it, job.slots);
+  it.jobs.erase(id);
+}
+
 void store_world::done(uint32_t number, uint64_t incarnation, const fetched& news) {
   auto& it = nodes_.at(number);
   REQUIRE_EQ(it.incarnation, incarnation);
@@ -412,8 +477,8 @@ void store_world::done(uint32_t number, uint64_t incarnation, const published& n
   REQUIRE_FALSE(at->second.reads);
   REQUIRE_LE(news.stored, at->second.keys.size());
   totals.stored_blocks += news.stored;
-  put_back(it, at->second.slots);
-  it.jobs.erase(at);
+  at->second.answered = true;
+  forget_if_over(it, news.id);
 }
 
 void store_world::put_back(node& it, const std::vector<uint32_t>& slots) {

@@ -64,6 +64,7 @@ public:
     uint64_t lent_blocks = 0;
     uint64_t extended = 0; ///< publishes of blocks that follow lent ones
     uint64_t publishes = 0;
+    uint64_t in_parts = 0; ///< the same, whose last part was sent
     uint64_t stored_blocks = 0;
     uint64_t cancels = 0;
     uint64_t evicted = 0;
@@ -78,6 +79,11 @@ private:
     std::vector<uint32_t> slots;
     uint64_t answer_by = 0;
     uint32_t lend = 0;
+    // of a publish in parts
+    uint32_t parts_next = 0;
+    uint32_t parts_end = 0;         ///< perhaps not all of them
+    std::set<uint64_t> parts_open = {}; ///< offsets of those that are not answered
+    bool answered = false;
   };
 
   /// Blocks at the shard beside the instance that it reads in place.
@@ -113,11 +119,15 @@ private:
   void begin_fetch(node& it);
   void begin_publish(node& it);
   void begin_extension(node& it);
+  void begin_publish_in_parts(uint32_t number);
+  void send_part_later(uint32_t number, uint64_t id);
   void give_back_one(node& it);
   std::vector<block_key> some_chain(std::vector<block_key> begin = {});
   std::vector<uint32_t> take_slots(node& it, size_t count);
   void done(uint32_t number, uint64_t incarnation, const fetched& news);
   void done(uint32_t number, uint64_t incarnation, const published& news);
+  void done(uint32_t number, uint64_t incarnation, const part_published& news);
+  void forget_if_over(node& it, uint64_t id);
   void put_back(node& it, const std::vector<uint32_t>& slots);
   std::optional<std::pair<const block_pool*, uint32_t>> slot_at(uint64_t key, uint64_t offset) const;
   void check();

@@ -69,6 +69,7 @@ std::string run(const store_world_options& options, store_world::counters& sum) 
   sum.lent_blocks += it.totals.lent_blocks;
   sum.extended += it.totals.extended;
   sum.stored_blocks += it.totals.stored_blocks;
+  sum.in_parts += it.totals.in_parts;
   sum.cancels += it.totals.cancels;
   sum.evicted += it.totals.evicted;
   sum.abandoned += it.totals.abandoned;
@@ -83,6 +84,7 @@ TEST_CASE("store: on a kind network what is published is fetched") {
   it.settle();
   CHECK_GT(it.totals.fetched_blocks, 50);
   CHECK_GT(it.totals.stored_blocks, 50);
+  CHECK_GT(it.totals.in_parts, 5);
   CHECK_GT(it.totals.lent_blocks, 10);
 }
 
@@ -109,6 +111,7 @@ TEST_CASE(
   }
   CHECK_GT(sum.fetched_blocks, 0);
   CHECK_GT(sum.stored_blocks, 0);
+  CHECK_GT(sum.in_parts, 0);
   CHECK_GT(sum.lent_blocks, 0);
   if (seeds(100) < 100)
     return;

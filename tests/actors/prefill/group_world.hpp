@@ -129,6 +129,9 @@ struct group_world {
     auto blocks = std::min<uint32_t>(stored, static_cast<uint32_t>(order.keys.size()));
     tell(place, fetched{order.id, blocks - (place == poorest), 0});
   }
+  void serve(uint32_t, publish_part&, token_id) {
+    FAIL("a group publishes whole blocks");
+  }
   void serve(uint32_t place, publish& order, token_id) {
     publishes.emplace_back(place, order);
     tell(place, published{order.id, static_cast<uint32_t>(order.keys.size())});

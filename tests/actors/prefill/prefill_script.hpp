@@ -14,7 +14,7 @@ struct prefill_script : core_script<prefill_core> {
   explicit prefill_script(uint32_t slots = 8, uint32_t queue_max = 4, bool keep = true)
     : prefill_script(options_for(slots, queue_max, keep)) {}
 
-  explicit prefill_script(prefill_options options) : core_script(std::move(options)) {}
+  explicit prefill_script(const prefill_options& options) : core_script(options), layers(options.layout.layers) {}
 
   static prefill_options options_for(uint32_t slots, uint32_t queue_max, bool keep) {
     auto options = prefill_options{};
@@ -94,7 +94,7 @@ struct prefill_script : core_script<prefill_core> {
 
   /// The device finishes one item, layer by layer.
   void finish(const kernels::prefill_work& work, std::vector<token_id> tokens = {}) {
-    for (auto layer = work.layers.first; layer < work.layers.end_of(2); ++layer)
+    for (auto layer = work.layers.first; layer < work.layers.end_of(layers); ++layer)
       tell(layer_done{work.id, layer});
     if (!work.samples.empty() && tokens.empty())
       tokens.assign(work.samples.size(), 500);
@@ -149,6 +149,8 @@ struct prefill_script : core_script<prefill_core> {
   bool empty() const {
     return core.attempts() == 0 && free_slots() == core.pool().capacity() && core.pool().check();
   }
+
+  uint32_t layers;
 };
 
 } // namespace perigee::testing
