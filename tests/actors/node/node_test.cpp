@@ -153,8 +153,10 @@ TEST_CASE("node: a prefix that is lent gives the tokens of one that is copied, a
     auto cold = copying.run({request});
     REQUIRE_EQ(cold[0].error, ec::none);
     CHECK_EQ(lending.run({request})[0].tokens, cold[0].tokens);
-    CHECK(copying.becomes_idle());
-    CHECK(lending.becomes_idle());
+    for (auto* cluster : {&lending, &copying}) {
+      CHECK(cluster->becomes_idle());
+      CHECK(cluster->comes_to_hold(6)); // Also what was generated, which decode offers last.
+    }
     auto before = lending.moved().copied_bytes;
     auto before_apart = copying.moved().copied_bytes;
     for (auto* cluster : {&lending, &copying}) {
