@@ -275,12 +275,7 @@ TEST_CASE("conductor_core: a new Conductor adopts what instances say they hold")
   f.core.on(f.now, peer_up{d, {}});
   auto id = ticket{{f.session.incarnation, 77}, 2};
   for (const auto& who : {p, d}) {
-    auto news = report{};
-    news.from = who;
-    news.term = 5;
-    news.sequence = 1;
-    news.full = true;
-    news.token_capacity = 10'000;
+    auto news = f.full_report(who);
     news.active = {{id, 300, 4}};
     f.core.on(f.now, news);
   }

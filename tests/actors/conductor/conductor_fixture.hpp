@@ -44,7 +44,7 @@ struct conductor_fixture {
     core.on(now, news);
   }
 
-  void send_report(const address& who, uint64_t tokens = 10'000, std::vector<load_item> ended = {}) {
+  report full_report(const address& who, uint64_t tokens = 10'000) {
     auto news = report{};
     news.from = who;
     news.term = 5;
@@ -52,6 +52,11 @@ struct conductor_fixture {
     news.full = true;
     news.token_capacity = tokens;
     news.stages_max = stages_max;
+    return news;
+  }
+
+  void send_report(const address& who, uint64_t tokens = 10'000, std::vector<load_item> ended = {}) {
+    auto news = full_report(who, tokens);
     news.ended = std::move(ended);
     core.on(now, news);
   }

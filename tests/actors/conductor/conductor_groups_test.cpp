@@ -166,13 +166,7 @@ TEST_CASE("conductor: a new one reserves a group that runs at all of its instanc
   auto unknown = address{role::prefill, 2, 3, 100};
   it.core.on(it.now, peer_up{head, {}});
   it.core.on(it.now, peer_up{known, {}});
-  auto news = report{};
-  news.from = head;
-  news.term = 5;
-  news.sequence = 1;
-  news.full = true;
-  news.token_capacity = 500'000;
-  news.stages_max = 8;
+  auto news = it.full_report(head, 500'000);
   news.active = {{id, 20'000, 4}};
   news.groups = {{id, {known, unknown}}};
   it.core.on(it.now, news);
