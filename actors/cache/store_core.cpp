@@ -14,12 +14,6 @@ namespace {
 
 constexpr uint64_t never = UINT64_MAX;
 
-template <class T>
-std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
-  auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
-  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
-}
-
 } // namespace
 
 store_core::store_core(store_settings settings) : settings_(settings) {}
@@ -168,56 +162,6 @@ void store_core::next_segment(uint64_t number, uint64_t now) {
     break;
   }
   finish(number);
-}
-
-/// Whether the instance can read the pool of that shard in place.
-bool store_core::lends(const address& shard) const {
-  return settings_.lent && settings_.lent->shard == shard.index && shard.node == settings_.self.node && live(shard);
-}
-
-void store_core::ask_to_lend(uint64_t number, const address& shard, uint32_t count) {
-  auto& it = jobs_.at(number);
-  it.borrowing = count;
-  loans_[{it.owner, it.id}] = {number, shard};
-  output_.push_back({store_output::to_shard{shard, borrow{settings_.self, number, part(it.keys, it.done, count)}}});
-}
-
-void store_core::on_lent(const lent_blocks& news, uint64_t now) {
-  auto at = jobs_.find(news.id);
-  if (at == jobs_.end() || at->second.borrowing == 0 || !live(news.from))
-    return; // It was given up, and is being returned.
-  auto& it = at->second;
-  auto asked = std::exchange(it.borrowing, 0);
-  auto count = static_cast<uint32_t>(std::min<size_t>(news.slots.size(), asked));
-  if (count > 0) {
-    it.lent.resize(it.done, no_slot);
-    for (auto slot : part(news.slots, 0, count))
-      it.lent.push_back(settings_.lent->slot_first + slot);
-    it.done += count;
-    it.plan[it.segment].blocks -= count;
-  }
-  if (it.lent.empty())
-    loans_.erase({it.owner, it.id});
-  if (news.full)
-    it.lend = 0;
-  if (count == asked || news.full)
-    next_segment(news.id, now);
-  else
-    finish(news.id);
-  run_queue(now);
-}
-
-void store_core::return_loan(const loan& what) {
-  if (live(what.shard))
-    output_.push_back({store_output::to_shard{what.shard, return_blocks{settings_.self, what.job}}});
-}
-
-void store_core::give_back(store_owner owner, uint64_t id, uint64_t) {
-  auto at = loans_.find({owner, id});
-  if (at == loans_.end())
-    return; // The shard is gone.
-  return_loan(at->second);
-  loans_.erase(at);
 }
 
 void store_core::begin_publish(uint64_t number, uint64_t now) {
@@ -445,83 +389,6 @@ void store_core::send_move(uint64_t op, move_blocks work, const std::vector<uint
   for (size_t i = 0; i < there.size(); ++i)
     work.pieces.push_back({it.slots[i] * block + it.offset, there[i] * block + it.offset, bytes});
   output_.push_back({std::move(work)});
-}
-
-// -- publishes in parts --
-
-void store_core::add_part(store_owner owner, const publish_part& ask, uint64_t now) {
-  auto at = by_owner_.find({owner, ask.id});
-  if (at == by_owner_.end()) {
-    auto over = job{};
-    over.owner = owner;
-    over.id = ask.id;
-    return tell_part(over, ask.offset);
-  }
-  auto& it = jobs_.at(at->second);
-  if (it.ending || !it.in_parts || ask.places.size() != it.keys.size())
-    return tell_part(it, ask.offset);
-  it.parts.push_back(ask);
-  for (auto op : it.ops)
-    if (ops_.at(op).state == op_state::writing)
-      send_parts(op);
-  run_queue(now);
-}
-
-/// Writes the parts that have come so far.
-void store_core::send_parts(uint64_t op) {
-  auto& it = ops_.at(op);
-  auto& of = jobs_.at(it.job);
-  for (auto& part : std::exchange(of.parts, {})) {
-    if (it.failed || !live(it.shard)) {
-      tell_part(of, part.offset);
-      continue;
-    }
-    auto work = move_blocks{};
-    work.id = ++ops_made_;
-    work.peer = it.shard;
-    work.local = settings_.pool_region;
-    work.remote = it.there.region;
-    work.immediate = it.there.immediate;
-    work.deadline_ns = settings_.transfer_ns;
-    for (size_t i = 0; i < it.places.size(); ++i)
-      work.pieces.push_back(
-        {part.places[it.places[i]], it.there.slots[i] * settings_.block_bytes + part.offset, part.bytes});
-    it.moves[work.id] = part.offset;
-    it.written += part.bytes;
-    part_moves_[work.id] = op;
-    output_.push_back({std::move(work)});
-  }
-}
-
-void store_core::part_done(uint64_t op, const moved& news, uint64_t now) {
-  auto& it = ops_.at(op);
-  auto part = it.moves.extract(news.id);
-  it.pieces += news.outcome.ok();
-  it.failed |= !news.outcome.ok();
-  it.fence |= news.outcome.code == errc::timed_out || news.outcome.code == errc::peer_lost;
-  tell_part(jobs_.at(it.job), part.mapped());
-  settle_parts(op, now);
-}
-
-/// When no part is being written: commits if all were, or gives the slots back if the rest will not come.
-void store_core::settle_parts(uint64_t op, uint64_t now) {
-  auto& it = ops_.at(op);
-  if (!it.moves.empty())
-    return;
-  if (it.failed || !live(it.shard) || jobs_.at(it.job).ending) {
-    auto fence = it.fence || it.pieces > 0;
-    leave(op, 0);
-    release_op(op, fence, now);
-  } else if (it.written == settings_.block_bytes) {
-    it.state = op_state::committing;
-    it.deadline = now + settings_.transfer_ns;
-    send_op(op, now);
-  }
-}
-
-void store_core::tell_part(const job& of, uint64_t offset) {
-  if (!of.orphaned)
-    output_.push_back({store_output::to_owner{of.owner, part_published{of.id, offset}}});
 }
 
 void store_core::on_moved(const moved& news, uint64_t now) {

@@ -6,6 +6,7 @@
 #include "actors/core/store_messages.hpp"
 #include "actors/core/transfer_messages.hpp"
 
+#include <cstddef>
 #include <deque>
 #include <map>
 #include <optional>
@@ -60,6 +61,8 @@ struct store_output {
 ///
 /// What an owner had lent when it ended is returned only after `lent_after_ns`: its device may still read, and so may
 /// its transfers, whose content somebody may use.
+///
+/// Loans stand in store_loans.cpp, publishes in parts in store_parts.cpp, the rest in store_core.cpp.
 class store_core {
 public:
   explicit store_core(store_settings settings);
@@ -176,6 +179,11 @@ private:
   void run_queue(uint64_t now);
   void next_segment(uint64_t number, uint64_t now);
   void begin_publish(uint64_t number, uint64_t now);
+  template <class T>
+  static std::vector<T> part(const std::vector<T>& all, size_t first, size_t count) {
+    auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+    return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+  }
   bool lends(const address& shard) const;
   void ask_to_lend(uint64_t number, const address& shard, uint32_t count);
   void return_loan(const loan& what);
