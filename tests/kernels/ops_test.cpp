@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cpu/core_share.hpp"
 #include "kernels/cpu/dnnl_gemm.hpp"
 #include "kernels/cpu/linear.hpp"
-#include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/packed_matrix.hpp"
-#include "kernels/cpu/piece_share.hpp"
 #include "kernels/cpu/q8_block.hpp"
-#include "tests/kernels/support.hpp"
+#include "tests/kernels/ops_support.hpp"
 
 #include <array>
 #include <cstring>
@@ -17,46 +14,6 @@ using namespace perigee::kernels::cpu;
 using namespace perigee::kernels::test;
 
 namespace {
-
-class random_numbers {
-public:
-  explicit random_numbers(uint64_t seed) : engine_(seed) {}
-
-  uint32_t from(uint32_t low, uint32_t high) {
-    return low + static_cast<uint32_t>(engine_() % (high - low + 1));
-  }
-  std::vector<float> floats(size_t count, float scale = 1) {
-    auto result = std::vector<float>(count);
-    for (auto& x : result)
-      x = scale * (static_cast<float>(engine_() % 20001) / 10000 - 1);
-    return result;
-  }
-  /// Numbers as a type stores them.
-  std::vector<std::byte> stored(dtype type, size_t count) {
-    auto result = std::vector<std::byte>(count * size_of(type));
-    auto values = floats(count);
-    for (auto i = size_t{0}; i < count; ++i) {
-      auto half = type == dtype::bf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
-      if (type == dtype::f32)
-        std::memcpy(result.data() + 4 * i, &values[i], 4);
-      else
-        std::memcpy(result.data() + 2 * i, &half, 2);
-    }
-    return result;
-  }
-
-private:
-  std::mt19937_64 engine_;
-};
-
-/// Every instruction set that this processor has, but the reference.
-std::vector<const ops*> fast_sets() {
-  auto result = std::vector<const ops*>{};
-  for (auto set : {instruction_set::avx2, instruction_set::avx512, instruction_set::avx512_bf16})
-    if (set <= best_instruction_set())
-      result.push_back(&ops_for(set));
-  return result;
-}
 
 /// A matrix and the memory it is packed into.
 struct packed_fixture {
@@ -88,8 +45,6 @@ gemm_task whole(const packed_matrix& matrix, const void* a, size_t a_stride, uin
   task.c_stride = matrix.n();
   return task;
 }
-
-constexpr auto all_types = {dtype::f32, dtype::f16, dtype::bf16};
 
 } // namespace
 
@@ -350,226 +305,6 @@ TEST_CASE("ops: int8 weights and input are rounded alike and multiplied alike by
         fast->gemm_q8(task);
         REQUIRE_LE(largest_difference(expected, found), 1e-4f);
       }
-    }
-  }
-}
-
-namespace {
-
-/// Random queries over a random pool; blocks in random slots, what lies behind the sequence is not a number.
-struct attention_fixture {
-  attention_fixture(random_numbers& random, dtype kv)
-    : attention_fixture(random, kv, 2 * random.from(1, 50), random.from(0, 1) == 0 ? 16 : random.from(1, 40)) {}
-  attention_fixture(random_numbers& random, dtype kv, uint32_t head, uint32_t block)
-    : type(kv), head_dim(head), block_tokens(block) {
-    heads = random.from(1, 4);
-    units = heads * random.from(1, attention_units_max / heads);
-    auto longest = random.from(1, 150);
-    auto count = (longest + block_tokens - 1) / block_tokens;
-    auto head_bytes = size_t{head_dim} * block_tokens * size_of(type);
-    pool.assign(2 * heads * head_bytes * count, std::byte{0xff});
-    for (auto i = 0u; i < count; ++i)
-      slots.push_back(count - 1 - i);
-    for (auto position = 0u; position < longest; ++position)
-      for (auto head = 0u; head < heads; ++head) {
-        auto* k = pool.data() + (2 * heads * slots[position / block_tokens] + head) * head_bytes;
-        auto* v = k + heads * head_bytes;
-        auto row = random.stored(type, 2 * size_t{head_dim});
-        auto at = position % block_tokens;
-        auto size = size_of(type);
-        for (auto d = 0u; d < head_dim; ++d) {
-          std::memcpy(k + (size_t{d} * block_tokens + at) * size, row.data() + d * size, size);
-          std::memcpy(v + (size_t{at} * head_dim + d) * size, row.data() + (head_dim + d) * size, size);
-        }
-      }
-    q = random.floats(size_t{units} * head_dim);
-    for (auto u = 0u; u < units; ++u) {
-      lengths.push_back(u == 0 ? longest : random.from(1, longest));
-      starts.push_back(random.from(0, 1) == 0 ? 0 : random.from(0, lengths.back() - 1));
-    }
-    k_bytes = head_bytes;
-  }
-
-  /// All units, or one of them by itself.
-  std::vector<float> run(const ops& table) {
-    return run(table, 0, units, 0, heads);
-  }
-  std::vector<float> run_alone(const ops& table, uint32_t unit) {
-    return run(table, unit, 1, unit / (units / heads), 1);
-  }
-  std::vector<float> run(const ops& table, uint32_t first, uint32_t count, uint32_t head_first, uint32_t head_count) {
-    auto out = std::vector<float>(size_t{count} * head_dim);
-    auto queries = std::vector<const float*>{};
-    auto outputs = std::vector<float*>{};
-    for (auto u = 0u; u < count; ++u) {
-      queries.push_back(q.data() + size_t{first + u} * head_dim);
-      outputs.push_back(out.data() + size_t{u} * head_dim);
-    }
-    auto places = std::vector<std::byte*>{};
-    for (auto slot : slots)
-      places.push_back(pool.data() + slot * 2 * heads * k_bytes);
-    auto scratch = aligned_buffer<float>{attention_scratch_floats(head_dim)};
-    auto task = attention_task{
-      queries.data(), outputs.data(), starts.data() + first, lengths.data() + first, count,
-      head_dim,       block_tokens,   places.data(),         head_first * k_bytes,   (heads + head_first) * k_bytes,
-      scratch.data(), head_count};
-    (type == dtype::f32 ? table.attention_f32 : type == dtype::f16 ? table.attention_f16 : table.attention_bf16)(task);
-    return out;
-  }
-
-  dtype type;
-  uint32_t head_dim = 0;
-  uint32_t block_tokens = 0;
-  uint32_t heads = 0; ///< of K and V
-  uint32_t units = 0;
-  size_t k_bytes = 0; ///< of one head in a block
-  std::vector<std::byte> pool;
-  std::vector<uint32_t> slots;
-  std::vector<float> q;
-  std::vector<uint32_t> starts;
-  std::vector<uint32_t> lengths;
-};
-
-} // namespace
-
-TEST_CASE(
-  "ops: attention of every instruction set and type agrees with the reference, and units do not affect each other") {
-  auto random = random_numbers{5};
-  for (auto round = uint64_t{0}; round < testing::seeds(100); ++round)
-    for (auto type : all_types) {
-      auto fixture = attention_fixture{random, type};
-      CAPTURE(fixture.head_dim);
-      CAPTURE(fixture.block_tokens);
-      CAPTURE(fixture.heads);
-      CAPTURE(fixture.units);
-      auto expected = fixture.run(scalar_ops);
-      for (const auto* fast : fast_sets()) {
-        CAPTURE(fast->name);
-        auto together = fixture.run(*fast);
-        REQUIRE_LE(largest_difference(expected, together), 2e-5f);
-        for (auto u = 0u; u < fixture.units; ++u) {
-          auto alone = fixture.run_alone(*fast, u);
-          REQUIRE(std::memcmp(alone.data(), together.data() + size_t{u} * fixture.head_dim, 4 * fixture.head_dim) == 0);
-        }
-      }
-    }
-}
-
-TEST_CASE("ops: attention with bf16 dot products agrees with the reference, and units do not affect each other") {
-  if (best_instruction_set() < instruction_set::avx512_bf16)
-    return testing::skip("the processor has no AVX-512 BF16");
-  auto table = ops_for(instruction_set::avx512_bf16);
-  auto random = random_numbers{6};
-  for (auto round = uint64_t{0}; round < testing::seeds(100); ++round) {
-    auto fixture = attention_fixture{random, dtype::bf16, 16 * random.from(1, 9), 16 * random.from(1, 3)};
-    CAPTURE(fixture.head_dim);
-    CAPTURE(fixture.block_tokens);
-    CAPTURE(fixture.units);
-    auto expected = fixture.run(scalar_ops);
-    table.attention_bf16 = table.attention_bf16_dot;
-    auto together = fixture.run(table);
-    REQUIRE_LE(largest_difference(expected, together), 1.5e-2f); // queries and weights are rounded to 8 bits
-    for (auto u = 0u; u < fixture.units; ++u) {
-      auto alone = fixture.run_alone(table, u);
-      REQUIRE(std::memcmp(alone.data(), together.data() + size_t{u} * fixture.head_dim, 4 * fixture.head_dim) == 0);
-    }
-  }
-}
-
-TEST_CASE("thread_pool: more threads than it can count are not started") {
-  CHECK_EQ(thread_pool{0}.threads(), 1);
-  CHECK_EQ(thread_pool{300}.threads(), 255);
-}
-
-TEST_CASE("piece_share: a thread takes its own run in order, then the rest of the others, half by half") {
-  auto share = piece_share{2};
-  share.deal(8);
-  auto taken = std::vector<uint32_t>{};
-  for (auto thread : {0, 1, 0, 1, 0, 0, 0, 0})
-    taken.push_back(share.take(static_cast<uint32_t>(thread)));
-  CHECK(taken == std::vector<uint32_t>{0, 4, 1, 5, 2, 3, 7, 6});
-  share.deal(3); // again, with a thread that does nothing
-  for (auto piece : {1u, 2u, 0u})
-    CHECK_EQ(share.take(1), piece);
-}
-
-TEST_CASE("piece_share: every piece is taken once, however many threads take how many") {
-  for (auto threads : {1u, 2u, 3u, 7u}) {
-    auto pool = thread_pool{threads};
-    auto share = piece_share{pool.threads()};
-    for (auto pieces = 1u; pieces < 300; pieces += 7) {
-      auto times = std::vector<std::atomic<uint32_t>>(pieces);
-      share.deal(pieces);
-      pool.run(pieces, [&](uint32_t, uint32_t thread) { ++times[share.take(thread)]; });
-      REQUIRE(std::ranges::all_of(times, [](const auto& count) { return count == 1; }));
-    }
-  }
-}
-
-TEST_CASE("core_share: one that computes alone has all cores, several divide them, and nobody has none") {
-  auto share = core_share{5};
-  CHECK_EQ(share.each(), 5);
-  auto one = core_share::turn{&share};
-  CHECK_EQ(share.each(), 5);
-  {
-    auto two = core_share::turn{&share};
-    CHECK_EQ(share.each(), 2);
-    core_share::turn more[] = {core_share::turn{&share}, core_share::turn{&share}, core_share::turn{&share},
-                               core_share::turn{&share}};
-    CHECK_EQ(share.each(), 1);
-  }
-  CHECK_EQ(share.each(), 5);
-}
-
-TEST_CASE("thread_pool: no more threads work than the share of the cores allows, and all tasks are done") {
-  auto share = core_share{4};
-  auto pool = thread_pool{4, &share};
-  auto one = core_share::turn{&share};
-  for (auto round = 0u; round < 1000; ++round) {
-    auto others = std::vector<std::unique_ptr<core_share::turn>>(round % 4);
-    for (auto& other : others)
-      other = std::make_unique<core_share::turn>(&share);
-    auto allowed = share.each();
-    auto done = std::atomic<uint32_t>{0};
-    auto strange = std::atomic<uint32_t>{0};
-    pool.run(40, [&](uint32_t, uint32_t thread) {
-      ++done;
-      strange += thread >= allowed ? 1 : 0;
-    });
-    REQUIRE_EQ(done, 40);
-    REQUIRE_EQ(strange, 0);
-  }
-}
-
-TEST_CASE("thread_pool: helpers stay on the processor that they are bound to") {
-  auto all = allowed_processors();
-  REQUIRE_FALSE(all.empty());
-  auto pool = thread_pool{3, nullptr, {all.front(), all.back()}};
-  auto wrong = std::atomic<uint32_t>{0};
-  for (auto round = 0u; round < 200; ++round)
-    pool.run(30, [&](uint32_t, uint32_t thread) {
-      auto mine = allowed_processors();
-      if (thread > 0)
-        wrong += mine != std::vector{thread == 1 ? all.back() : all.front()} ? 1 : 0;
-    });
-  CHECK_EQ(wrong, 0);
-  CHECK_EQ(allowed_processors(), all); // the caller binds itself
-}
-
-TEST_CASE("thread_pool: every task runs once, on a thread of the pool, in many loops one after the other") {
-  for (auto threads : {1u, 2u, 5u}) {
-    auto pool = thread_pool{threads};
-    for (auto round = 0u; round < 2000; ++round) {
-      auto tasks = round % 23;
-      auto runs = std::vector<std::atomic<uint32_t>>(tasks);
-      auto strange = std::atomic<uint32_t>{0};
-      pool.run(tasks, [&](uint32_t task, uint32_t thread) {
-        ++runs[task];
-        strange += thread >= threads ? 1 : 0;
-      });
-      for (const auto& count : runs)
-        REQUIRE_EQ(count, 1);
-      REQUIRE_EQ(strange, 0);
     }
   }
 }
