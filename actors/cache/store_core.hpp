@@ -62,7 +62,8 @@ struct store_output {
 /// What an owner had lent when it ended is returned only after `lent_after_ns`: its device may still read, and so may
 /// its transfers, whose content somebody may use.
 ///
-/// Loans stand in store_loans.cpp, publishes in parts in store_parts.cpp, the rest in store_core.cpp.
+/// Jobs stand in store_core.cpp, their operations at shards in store_ops.cpp, loans in store_loans.cpp, publishes in
+/// parts in store_parts.cpp.
 class store_core {
 public:
   explicit store_core(store_settings settings);
@@ -113,6 +114,8 @@ public:
   bool check() const;
 
 private:
+  static constexpr uint64_t never = UINT64_MAX;
+
   enum class op_state : uint8_t {
     leasing,    ///< until `leased`
     reading,    ///< until `moved`
@@ -172,7 +175,7 @@ private:
   struct loan {
     uint64_t job = 0; ///< its number, also at the shard
     address shard;
-    uint64_t return_at = UINT64_MAX; ///< once the owner ended
+    uint64_t return_at = never; ///< once the owner ended
   };
 
   void add(job added, uint64_t now);
