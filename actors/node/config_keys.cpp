@@ -32,7 +32,7 @@ constexpr auto cluster_keys = std::array{
   config_key<cluster>{"prefill-chunk", &cluster::prefill_chunk, "tokens of a prompt computed at a time", false, 1,
                       65'536},
   config_key<cluster>{"prefill-by-layer", &cluster::prefill_by_layer,
-                      "prompts of several chunks are computed layer by layer, in a few layers' memory; not on a CUDA device"},
+                      "prompts of several chunks are computed layer by layer, in a few layers' memory"},
   config_key<cluster>{"max-batch", &cluster::max_batch, "sequences in one decode step", false, 1, 1024},
   config_key<cluster>{"request-timeout", &cluster::request_timeout, "after this a request fails, whatever it waits for",
                       false, 100 * ms, day},

@@ -6,6 +6,7 @@
 #include "kernels/cuda/forward.hpp"
 #include "kernels/cuda/pool_copy.hpp"
 #include "kernels/cuda/wait.hpp"
+#include "kernels/passage_table.hpp"
 #include "kernels/work_queue.hpp"
 
 #include <fmt/format.h>
@@ -48,12 +49,13 @@ struct device_parts {
       pool(*machine, layout, options.slots),
       pass(*machine, this->weights, layout, pool.device(),
            {options.block_tokens, std::min(options.rows_max, weights.config().context), options.batch_max}),
-      end(machine->make_event()) {}
+      passages(layout.layers), end(machine->make_event()) {}
 
   std::unique_ptr<cuda::machine> machine;
   cuda::device_weights weights;
   cuda::pool_copy pool;
   cuda::forward pass;
+  passage_table<std::optional<cuda::forward::passage>> passages; // of the queue's thread
   cuda::machine::event end;
 };
 
@@ -95,6 +97,9 @@ public:
   uint32_t slots() const override {
     return options_.slots;
   }
+  bool by_layer() const override {
+    return uint64_t{options_.slots} * layout_.layers <= UINT32_MAX; // Places must have numbers.
+  }
 
   void submit(prefill_work work) override {
     queue_.push(std::move(work));
@@ -114,6 +119,7 @@ public:
 
   void cancel(uint64_t id) override {
     queue_.cancel(id);
+    queue_.push_task([this, id] { parts_->passages.end(id); });
   }
 
 private:
@@ -171,26 +177,41 @@ private:
     if (result.outcome = cpu::check(work, limits_); !result.outcome.ok())
       return;
     auto count = static_cast<uint32_t>(work.tokens.size());
+    auto visit = std::optional<decltype(parts_->passages)::visit>{};
+    if (work.passage != 0) {
+      visit.emplace(parts_->passages, work);
+      if (result.outcome = visit->outcome(); !result.outcome.ok())
+        return;
+      if (!visit->kept())
+        visit->kept() = parts_->pass.make_passage(count);
+    }
     auto rows_max = std::min(options_.rows_max, limits_.context);
     for (auto first = uint32_t{0}; first < count && result.outcome.ok(); first += rows_max) {
       auto tokens = std::span{work.tokens}.subspan(first, std::min(rows_max, count - first));
-      prefill(work, tokens, work.start + first, first + tokens.size() == count, result);
+      auto part = std::optional<cuda::forward::passage_part>{};
+      if (visit)
+        part.emplace(cuda::forward::passage_part{*visit->kept(), first, work.layers.first});
+      prefill(work, tokens, work.start + first, first + tokens.size() == count, part, result);
     }
+    if (visit && result.outcome.ok())
+      visit->passed();
   }
 
   /// One piece of a prefill. Layers are told with the last, when K and V of all pieces are there.
   void prefill(const prefill_work& work, std::span<const token_id> tokens, uint32_t start, bool last,
-               work_result& result) {
+               const std::optional<cuda::forward::passage_part>& part, work_result& result) {
     auto& pool = parts_->pool;
     auto& pass = parts_->pass;
     auto blocks = std::span{work.blocks};
-    pass.begin_prefill(tokens, start, blocks);
+    pass.begin_prefill(tokens, start, blocks, part);
     // The last piece exports what all have written.
     auto first_block = (last ? work.start : start) / layout_.block_tokens;
     auto end_block = layout_.blocks_for(start + static_cast<uint32_t>(tokens.size()));
+    auto layers = work.layers;
     if (last)
-      pool.begin_layers(blocks.subspan(first_block, end_block - first_block));
-    auto told = uint32_t{0};
+      pool.begin_layers(blocks.subspan(first_block, end_block - first_block),
+                        part ? std::optional{layers.first} : std::nullopt);
+    auto told = layers.first;
     auto tell = [&] { // of the oldest layer that is under way; false where somebody wants an end
       cuda::wait_for(*parts_->machine, pool.layer_exported(told), options_.deadline_ns);
       if (stopping())
@@ -200,13 +221,13 @@ private:
     };
     auto on = true;
     auto wanted = last && !work.samples.empty();
-    for (auto layer = uint32_t{0}; layer < layout_.layers && on; ++layer) {
+    for (auto layer = layers.first; layer < layers.end_of(layout_.layers) && on; ++layer) {
       pass.layer_kv(layer);
       if (last)
         pool.export_layer(layer);
       pass.layer_rest(layer, wanted);
       // One layer ahead: the device has work while this thread waits, and an end is never far.
-      if (last && layer > 0)
+      if (last && layer > layers.first)
         on = tell();
       else
         on = !stopping();

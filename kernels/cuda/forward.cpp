@@ -84,7 +84,31 @@ void forward::multiply(const uint16_t* weights, const uint16_t* in, void* out, u
   on_.gemm({weights, in, out, rounded_rows(rows), n, k, f32_out});
 }
 
-void forward::begin_prefill(std::span<const token_id> tokens, uint32_t start, std::span<const uint32_t> blocks) {
+forward::passage forward::make_passage(uint32_t rows) {
+  // Products write whole groups of rows; those of a piece must not reach into the next one.
+  auto pieces = rows / options_.rows_max;
+  auto room = size_t{pieces} * rounded_rows(options_.rows_max) + rounded_rows(rows - pieces * options_.rows_max);
+  return {device_array<float>{on_, room * config_.hidden}, device_array<uint16_t>{on_, room * config_.hidden}};
+}
+
+/// What decoding and prefills of all layers use.
+void forward::use_whole_blocks() {
+  x_now_ = x_.data();
+  delta_now_ = delta_.data();
+  layer_first_ = 0;
+  in_places_ = false;
+}
+
+void forward::begin_prefill(std::span<const token_id> tokens, uint32_t start, std::span<const uint32_t> blocks,
+                            const std::optional<passage_part>& part) {
+  use_whole_blocks();
+  if (part) {
+    auto skipped = size_t{part->row_first / options_.rows_max} * rounded_rows(options_.rows_max) * config_.hidden;
+    x_now_ = part->kept.x.data() + skipped;
+    delta_now_ = part->kept.delta.data() + skipped;
+    layer_first_ = part->layer_first;
+    in_places_ = true;
+  }
   rows_ = static_cast<uint32_t>(tokens.size());
   assert(rows_ > 0 && rows_ <= options_.rows_max);
   context_ = start + rows_;
@@ -100,7 +124,8 @@ void forward::begin_prefill(std::span<const token_id> tokens, uint32_t start, st
   put(device_table_from_, table_from_);
   put(device_tables_, tables_);
   put(device_sequences_, sequences_);
-  embed(on_, {weights_.embedding.data(), device_tokens_.data(), x_.data(), config_.hidden}, rows_);
+  if (layer_first_ == 0)
+    embed(on_, {weights_.embedding.data(), device_tokens_.data(), x_now_, config_.hidden}, rows_);
 }
 
 void forward::layer_kv(uint32_t layer) {
@@ -143,6 +168,7 @@ void forward::stage_samples() {
 
 void forward::step(std::span<const decode_row> rows) {
   assert(!rows.empty() && rows.size() <= options_.batch_max);
+  use_whole_blocks();
   auto shape = step_shape{rounded_batch(static_cast<uint32_t>(rows.size()), options_.batch_max), 1};
   row_tokens_.assign(shape.rows, 0);
   positions_.assign(shape.rows, 0);
@@ -199,7 +225,7 @@ void forward::run_step(const step_shape& shape) {
 void forward::kv(uint32_t layer, uint32_t rows) {
   const auto& w = weights_.layers[layer];
   add_norm(on_,
-           {x_.data(), layer == 0 ? nullptr : delta_.data(), w.attention_norm.data(), normed_.data(), config_.rms_eps,
+           {x_now_, layer == 0 ? nullptr : delta_now_, w.attention_norm.data(), normed_.data(), config_.rms_eps,
             config_.hidden},
            rows);
   multiply(w.qkv.data(), normed_.data(), qkv_.data(), rows, width_, config_.hidden);
@@ -212,8 +238,8 @@ void forward::kv(uint32_t layer, uint32_t rows) {
   args.positions = device_positions_.data();
   args.table_from = device_table_from_.data();
   args.tables = device_tables_.data();
-  args.layer = pool_ + layout_.offset(0, layer);
-  args.block_bytes = layout_.block_bytes();
+  args.layer = layer_at(layer);
+  args.block_bytes = block_stride();
   args.v_offset = layout_.layer_bytes / 2;
   args.eps = config_.rms_eps;
   args.heads = config_.heads;
@@ -232,8 +258,8 @@ void forward::rest(uint32_t layer, uint32_t first, uint32_t rows, uint32_t split
   args.out = attended_.data();
   args.sequences = device_sequences_.data();
   args.tables = device_tables_.data();
-  args.layer = pool_ + layout_.offset(0, layer);
-  args.block_bytes = layout_.block_bytes();
+  args.layer = layer_at(layer);
+  args.block_bytes = block_stride();
   args.v_offset = layout_.layer_bytes / 2;
   args.partial = partial_.data();
   args.partial_tops = partial_tops_.data();
@@ -249,17 +275,17 @@ void forward::rest(uint32_t layer, uint32_t first, uint32_t rows, uint32_t split
     attend_rows(on_, args, 1, rows);
   else
     attend_split(on_, args, rows, 1); // every row is a sequence
-  auto* x = x_.data() + size_t{first} * config_.hidden;
-  multiply(w.o.data(), attended_.data(), delta_.data(), rows, config_.hidden, config_.q_width());
-  add_norm(on_, {x, delta_.data(), w.ffn_norm.data(), normed_.data(), config_.rms_eps, config_.hidden}, rows);
+  auto* x = x_now_ + size_t{first} * config_.hidden;
+  multiply(w.o.data(), attended_.data(), delta_now_, rows, config_.hidden, config_.q_width());
+  add_norm(on_, {x, delta_now_, w.ffn_norm.data(), normed_.data(), config_.rms_eps, config_.hidden}, rows);
   multiply(w.gate_up.data(), normed_.data(), gate_up_.data(), rows, 2 * config_.ffn, config_.hidden);
   swiglu(on_, {gate_up_.data(), active_.data(), config_.ffn}, rows);
-  multiply(w.down.data(), active_.data(), delta_.data(), rows, config_.hidden, config_.ffn);
+  multiply(w.down.data(), active_.data(), delta_now_, rows, config_.hidden, config_.ffn);
 }
 
 void forward::output(uint32_t first, uint32_t rows) {
   add_norm(on_,
-           {x_.data() + size_t{first} * config_.hidden, delta_.data(), weights_.final_norm.data(), normed_.data(),
+           {x_now_ + size_t{first} * config_.hidden, delta_now_, weights_.final_norm.data(), normed_.data(),
             config_.rms_eps, config_.hidden},
            rows);
   multiply(weights_.output_matrix(), normed_.data(), logits_.data(), rows, config_.vocab, config_.hidden, true);

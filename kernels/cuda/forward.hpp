@@ -6,6 +6,7 @@
 #include "kernels/kv_layout.hpp"
 
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -27,8 +28,26 @@ public:
   forward(machine& on, const device_weights& weights, const kv_layout& layout, std::byte* pool,
           const forward_options& options);
 
+  /// What is between two layers of the rows of a passage (`prefill_work`), piece after piece, each of `rows_max` rows but
+  /// the last.
+  struct passage {
+    device_array<float> x;
+    device_array<uint16_t> delta;
+  };
+  /// Room for that many rows. Throws `failure` (exhausted).
+  passage make_passage(uint32_t rows);
+
+  /// How a prefill is part of a passage: `blocks` then names places that begin with `layer_first`, and the rows are those
+  /// of the passage from `row_first` on.
+  struct passage_part {
+    passage& kept;
+    uint32_t row_first = 0;
+    uint32_t layer_first = 0;
+  };
+
   /// Prepares rows `tokens` at positions `start`.. of one sequence, at most `rows_max`, whose slots `blocks` names.
-  void begin_prefill(std::span<const token_id> tokens, uint32_t start, std::span<const uint32_t> blocks);
+  void begin_prefill(std::span<const token_id> tokens, uint32_t start, std::span<const uint32_t> blocks,
+                     const std::optional<passage_part>& part = {});
   /// Puts K and V of the rows into the pool; after it `layer_rest`, in order of layers.
   void layer_kv(uint32_t layer);
   /// What follows in the layer; in the last one for the last row alone, and only where its logits are `wanted`.
@@ -59,10 +78,18 @@ private:
     friend auto operator<=>(const step_shape&, const step_shape&) = default;
   };
 
+  void use_whole_blocks();
   void run_step(const step_shape& shape);
   void kv(uint32_t layer, uint32_t rows);
   void rest(uint32_t layer, uint32_t first, uint32_t rows, uint32_t splits);
   void output(uint32_t first, uint32_t rows);
+  /// A layer of the pool's first block, and from there to that of the next.
+  std::byte* layer_at(uint32_t layer) const noexcept {
+    return pool_ + layout_.offset(0, layer - layer_first_);
+  }
+  uint64_t block_stride() const noexcept {
+    return in_places_ ? layout_.layer_bytes : layout_.block_bytes();
+  }
   void multiply(const uint16_t* weights, const uint16_t* in, void* out, uint32_t rows, uint32_t n, uint32_t k,
                 bool f32_out = false);
   template <class T>
@@ -82,6 +109,10 @@ private:
   // of the prefill or step under way
   uint32_t rows_ = 0;
   uint32_t context_ = 0; ///< of the prefill
+  float* x_now_ = nullptr;        ///< the rows' residual streams
+  uint16_t* delta_now_ = nullptr; ///< and what is to be added to them
+  uint32_t layer_first_ = 0;      ///< at which blocks begin
+  bool in_places_ = false;        ///< blocks are places of one layer
   std::vector<int32_t> row_tokens_;
   std::vector<uint32_t> positions_;
   std::vector<uint32_t> table_from_;

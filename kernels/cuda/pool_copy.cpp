@@ -22,11 +22,14 @@ void pool_copy::put(std::span<const copy_range> ranges, queue where) {
   on_.upload(where, ranges_.data(), ranges.data(), ranges.size_bytes());
 }
 
-void pool_copy::begin_layers(std::span<const uint32_t> slots) {
+void pool_copy::begin_layers(std::span<const uint32_t> slots, std::optional<uint32_t> first) {
   list_.clear();
+  layer_first_ = first.value_or(0);
   for (auto slot : slots) {
-    list_.push_back({layout_.offset(slot), layout_.offset(slot)});
-    behind_.erase(slot);
+    auto at = first ? slot * layout_.layer_bytes : layout_.offset(slot);
+    list_.push_back({at, at});
+    if (!first)
+      behind_.erase(slot);
   }
   put(list_, queue::copy);
 }
@@ -34,8 +37,8 @@ void pool_copy::begin_layers(std::span<const uint32_t> slots) {
 void pool_copy::export_layer(uint32_t layer) {
   follow_compute();
   copy_ranges(on_, queue::copy,
-              {device_.data() + layout_.offset(0, layer), host_.data() + layout_.offset(0, layer), ranges_.data(),
-               layout_.layer_bytes},
+              {device_.data() + layout_.offset(0, layer - layer_first_),
+               host_.data() + layout_.offset(0, layer - layer_first_), ranges_.data(), layout_.layer_bytes},
               static_cast<uint32_t>(list_.size()));
   on_.record(queue::copy, exported_[layer % 2]);
 }

@@ -4,6 +4,7 @@
 #include "kernels/cuda/machine.hpp"
 #include "kernels/kv_layout.hpp"
 
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -24,8 +25,9 @@ public:
     return {host_.data(), host_.size()};
   }
 
-  /// Names the blocks that `export_layer` is about; until it is called again.
-  void begin_layers(std::span<const uint32_t> slots);
+  /// Names the blocks that `export_layer` is about; until it is called again. `first`: instead of slots they are places
+  /// that begin with that layer (`prefill_work`).
+  void begin_layers(std::span<const uint32_t> slots, std::optional<uint32_t> first = {});
   /// Copies one layer of these blocks to the host, once what is on the compute queue now is done. `layer_exported` of
   /// the same layer tells when.
   void export_layer(uint32_t layer);
@@ -60,6 +62,7 @@ private:
   device_array<std::byte> host_;
   device_array<copy_range> ranges_;
   std::vector<copy_range> list_;
+  uint32_t layer_first_ = 0;
   machine::event computed_;
   machine::event exported_[2];
   std::set<uint32_t> behind_;
