@@ -56,9 +56,10 @@ bool decode_core::is_slow() const {
   return options_.slo_tbt_ns > 0 && 2 * with_one_more(step_ns_) > options_.slo_tbt_ns;
 }
 
-/// Whether a token that is told now would be followed later than promised: after the step that runs and another.
+/// Where something is promised: whether a token that is told now would be followed later, after the step that runs and
+/// another.
 bool decode_core::breaks_gap(uint64_t now_ns) const {
-  if (!step_ || options_.slo_tbt_ns == 0)
+  if (!step_)
     return false;
   auto left_ns = step_ns_ - std::min(step_ns_, now_ns - step_since_ns_);
   return left_ns + with_one_more(step_ns_) > options_.slo_tbt_ns;

@@ -166,7 +166,8 @@ private:
   void layer_computed(attempt& next, uint32_t layer);
   void offer_in_parts(attempt& next);
   void send_part(attempt& next, uint32_t layer);
-  uint64_t place_of(const attempt& next, uint32_t block, uint32_t layer) const;
+  uint32_t place_of(const attempt& next, uint32_t block, uint32_t layer) const;
+  uint64_t offset_of(const attempt& next, uint32_t block, uint32_t layer) const;
   void ask_decode(attempt& next, uint64_t now_ns);
   void ask_redirect(attempt& next, uint64_t now_ns);
   void push_writes(attempt& next);

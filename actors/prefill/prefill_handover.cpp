@@ -108,7 +108,7 @@ void prefill_core::push_write(attempt& next, const attempt::write& what, bool le
   for (auto block = what.block_first; block < what.block_last; ++block)
     if (is_lent(next.slots[block]) == lent && next.where.slots[block] != no_slot)
       move.pieces.push_back(
-        {place_of(next, block, layer), layout.offset(next.where.slots[block], layer), bytes});
+        {offset_of(next, block, layer), layout.offset(next.where.slots[block], layer), bytes});
   // Of a prompt that goes layer by layer, everything from the first computed block on comes out of the ring.
   auto from_ring = next.layered && !lent && what.block_first >= next.fetched;
   if (move.pieces.empty()) {

@@ -95,12 +95,18 @@ bool prefill_core::may_begin_layers(const attempt& next, load passing) const {
          && passing.tokens + next.job.tokens.size() <= uint64_t{options_.slots} * options_.layout.block_tokens;
 }
 
+/// As work names it.
+uint32_t prefill_core::place_of(const attempt& next, uint32_t block, uint32_t layer) const {
+  auto slot = next.slots[block];
+  return slot == no_slot ? next.layered->ring.place(layer, block - next.fetched) : slot * options_.layout.layers + layer;
+}
+
 /// Bytes from the beginning of its memory, the pool or what is lent.
-uint64_t prefill_core::place_of(const attempt& next, uint32_t block, uint32_t layer) const {
+uint64_t prefill_core::offset_of(const attempt& next, uint32_t block, uint32_t layer) const {
   const auto& layout = options_.layout;
   auto slot = next.slots[block];
   if (slot == no_slot)
-    return next.layered->ring.place(layer, block - next.fetched) * layout.layer_bytes;
+    return place_of(next, block, layer) * layout.layer_bytes;
   return layout.offset(is_lent(slot) ? slot - options_.lent->slot_first : slot, layer);
 }
 
@@ -115,11 +121,8 @@ void prefill_core::run_layer(attempt& next, uint64_t now_ns) {
     offer_in_parts(next);
   }
   auto tokens = static_cast<uint32_t>(next.job.tokens.size());
-  auto work =
-    layer_work(id, mine.passage, layer, next.reused, next.job.tokens, layout, next.job.gen, [&](uint32_t block) {
-      auto slot = next.slots[block];
-      return slot == no_slot ? mine.ring.place(layer, block - next.fetched) : slot * layout.layers + layer;
-    });
+  auto work = layer_work(id, mine.passage, layer, next.reused, next.job.tokens, layout, next.job.gen,
+                         [&](uint32_t block) { return place_of(next, block, layer); });
   mine.ring.claim(layer);
   auto chunk = prompt_chunk{next.reused, tokens, next.fetched, layout.blocks_for(tokens), mine.layer == layout.layers};
   next.submitted = next.reused + static_cast<uint32_t>(uint64_t{tokens - next.reused} * mine.layer / layout.layers);
@@ -156,7 +159,7 @@ void prefill_core::send_part(attempt& next, uint32_t layer) {
   next.layered->ring.claim(layer);
   auto part = publish_part{next.publish_id(), layer * layout.layer_bytes, layout.layer_bytes, {}};
   for (auto block = next.layered->offered; block < next.keys.size(); ++block)
-    part.places.push_back(place_of(next, block, layer));
+    part.places.push_back(offset_of(next, block, layer));
   local.push_back(std::move(part));
 }
 
