@@ -91,7 +91,8 @@ placement& books::open(placement entry, uint64_t now_ns) {
       free_ns.push_back(all[i % all.size()]->free_at_ns); // Its own instance runs the last layers.
     auto begins_ns = kept.times.begin_ns(free_ns, now_ns);
     auto is_first = std::all_of(all.begin(), all.end(), [](const member* at) { return at->queued == 0; });
-    kept.ends_at_ns = !kept.computed && is_first ? now_ns + kept.times.takes_ns : 0;
+    kept.soonest_ns = kept.computed || kept.adopted ? 0 : now_ns + kept.times.takes_ns;
+    kept.was_first = is_first;
     for (auto i = size_t{0}; i < all.size(); ++i) {
       auto* at = all[i];
       ++at->open;
@@ -102,6 +103,8 @@ placement& books::open(placement entry, uint64_t now_ns) {
         at->queued_tokens += kept.uncached_tokens;
         at->free_at_ns = begins_ns + kept.times.takes_ns - ahead_ns(kept, all, i);
         at->last_end_ns = now_ns + kept.times.takes_ns - ahead_ns(kept, all, i);
+        if (all.size() > 1)
+          at->heard_ns = std::max(at->heard_ns, at->free_at_ns); // Nobody says when its part is done.
       }
       mark_changed(*at);
     }
@@ -193,14 +196,17 @@ void books::pass_prefill(placement& entry) {
   mark_changed(entry.decode);
 }
 
-/// The median by stochastic approximation: as many small steps up as down.
-void books::learn_age(const placement& entry, uint64_t now_ns) {
+/// The median by stochastic approximation: as many small steps up as down. It tells only of a prompt that waited for no
+/// other: of a first one, or where the news before it came so much earlier that the instance did nothing in between.
+void books::learn_age(const placement& entry, const workers& all, uint64_t now_ns) {
   constexpr auto step_ns = uint64_t{2'000'000};
-  if (entry.ends_at_ns == 0)
+  auto takes_ns = entry.times.takes_ns;
+  auto has_waited = !entry.was_first && (all.size() != 1 || now_ns <= all[0]->heard_ns + takes_ns + takes_ns / 2);
+  if (entry.soonest_ns == 0 || has_waited)
     return;
-  if (now_ns > entry.ends_at_ns + news_age_ns_ + step_ns)
+  if (now_ns > entry.soonest_ns + news_age_ns_ + step_ns)
     news_age_ns_ += step_ns;
-  else if (now_ns < entry.ends_at_ns + news_age_ns_)
+  else if (now_ns < entry.soonest_ns + news_age_ns_)
     news_age_ns_ -= std::min(news_age_ns_, step_ns);
 }
 
@@ -215,7 +221,9 @@ void books::computed(placement& entry, uint64_t now_ns) {
     if (all[i]->queued > 0)
       all[i]->free_at_ns = std::max(all[i]->free_at_ns, std::min(all[i]->last_end_ns, now_ns + all[i]->queued_ns));
   }
-  learn_age(entry, now_ns);
+  learn_age(entry, all, now_ns);
+  for (auto* at : all)
+    at->heard_ns = now_ns;
   pass_prefill(entry);
 }
 

@@ -56,7 +56,8 @@ struct placement {
   bool computed = false;       ///< the prefill instance has reported that its prompt is computed
   bool counts_at_decode = false; ///< among what is open at `decode`; not where it counts as a prompt there already
   group_times times;           ///< reserved at `prefill`, the last stage, and at each of `stages`
-  uint64_t ends_at_ns = 0;     ///< predicted end of the prefill, if nothing was before it; else 0
+  uint64_t soonest_ns = 0;     ///< predicted end of the prefill if nothing was before it; 0 where that is not known
+  bool was_first = false;      ///< nothing was before it
   uint64_t uncached_tokens = 0; ///< to be computed at `prefill`
   uint64_t decode_tokens = 0;  ///< reserved at `decode`
   uint64_t prompt_tokens = 0;
@@ -88,6 +89,7 @@ public:
     uint64_t queued_tokens = 0;
     uint64_t free_at_ns = 0;
     uint64_t last_end_ns = 0; ///< the newest prompt cannot be computed before, as it was given then
+    uint64_t heard_ns = 0;    ///< when the last news of a computed prompt came
     // decode: what is past its prefill; the rest of `open` and `tokens` is still to come
     uint32_t running = 0; ///< sequences
     uint64_t running_tokens = 0;
@@ -177,7 +179,7 @@ private:
   static uint64_t ahead_ns(const placement& entry, const workers& all, size_t i);
   workers leave_queue(const placement& entry);
   void pass_prefill(placement& entry);
-  void learn_age(const placement& entry, uint64_t now_ns);
+  void learn_age(const placement& entry, const workers& all, uint64_t now_ns);
   void add_decode(placement& entry, member& at);
   void release_prefill(placement& entry, uint64_t now_ns);
   void release_decode(placement& entry);

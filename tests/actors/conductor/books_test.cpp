@@ -2,7 +2,9 @@
 #include "actors/conductor/books.hpp"
 #include "tests/support/testing.hpp"
 
+#include <deque>
 #include <random>
+#include <utility>
 
 using namespace perigee;
 
@@ -95,6 +97,44 @@ TEST_CASE("books: late news of a prompt does not say that another is computed wh
   f.ledger.computed(first, now_ns + late_ns);
   CHECK_EQ(f.prefill().queued, 1);
   CHECK_EQ(f.prefill().free_at_ns, now_ns + late_ns + 90);
+}
+
+namespace {
+
+constexpr auto ms = uint64_t{1'000'000};
+
+/// One instance that computes prompts of 10 ms one after the other, a new one every `every_ns`; each is reported `late_ns`
+/// after its end. What the books take for the age of news afterwards.
+uint64_t age_learned(uint64_t every_ns, uint64_t late_ns) {
+  auto f = fixture{};
+  auto news = std::deque<std::pair<uint64_t, uint64_t>>{}; // when, and of which prompt
+  auto free_ns = uint64_t{0};
+  for (auto number = uint64_t{1}; number <= 300; ++number) {
+    auto now_ns = 1000 * ms + number * every_ns;
+    for (; !news.empty() && news.front().first <= now_ns; news.pop_front()) {
+      auto& told = *f.ledger.placement_of({{7, news.front().second}, 0});
+      f.ledger.computed(told, news.front().first);
+      f.ledger.close_prefill(told, news.front().first);
+    }
+    f.ledger.open(make(number, 10 * ms), now_ns);
+    free_ns = std::max(free_ns, now_ns) + 10 * ms;
+    news.emplace_back(free_ns + late_ns, number);
+  }
+  return f.ledger.news_age_ns();
+}
+
+} // namespace
+
+TEST_CASE("books: how late news is, is learned also of an instance that always has something that it has not reported") {
+  auto age_ns = age_learned(30 * ms, 100 * ms);
+  CHECK_GE(age_ns, 98 * ms);
+  CHECK_LE(age_ns, 102 * ms);
+  CHECK_LE(age_learned(30 * ms, 0), 2 * ms);
+}
+
+TEST_CASE("books: a prompt that waited for another does not make the news of it late") {
+  CHECK_LE(age_learned(9 * ms, 0), 2 * ms);
+  CHECK_LE(age_learned(5 * ms, 0), 2 * ms);
 }
 
 TEST_CASE("books: a decode instance runs what is computed, the rest is coming") {
