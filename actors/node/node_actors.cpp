@@ -71,6 +71,9 @@ private:
           add_pool(instance.work->stream->pool());
       return fabric;
     };
+    for (const auto* group : {&spec_.prefills, &spec_.decodes})
+      for (const auto& instance : *group)
+        options.memory.push_back(instance.work);
     node_.transport = spawn_transport(system_, std::move(options));
     add(named(role::transport, spec_.self.node), node_.transport);
   }

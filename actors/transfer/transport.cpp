@@ -20,7 +20,8 @@ namespace {
 class transport_impl final : public transport_actor::base {
 public:
   transport_impl(caf::actor_config& config, transport_options options)
-    : transport_actor::base(config), times_(options.times), events_(address()), fabric_(options.make_fabric(events_)),
+    : transport_actor::base(config), times_(options.times), memory_(std::move(options.memory)), events_(address()),
+      fabric_(options.make_fabric(events_)),
       core_(*fabric_, options.self_address, static_cast<uint64_t>(times_.transfer.count()),
             static_cast<uint64_t>(times_.retry.count()), options.limits) {
     set_down_handler([this](const caf::down_msg& news) { client_down(news); });
@@ -34,6 +35,7 @@ public:
     // Whoever still has a handle does not keep the fabric alive (core_ is not called any more), nor do handles go in
     // circles.
     fabric_.reset();
+    memory_.clear();
     peers_.clear();
     clients_.clear();
     numbers_.clear();
@@ -132,6 +134,7 @@ private:
   std::map<caf::actor_addr, transport_client> numbers_; // looked up only
   std::map<transport_client, caf::actor> clients_;
   transport_client clients_made_ = 0;
+  std::vector<std::shared_ptr<const void>> memory_; // outlives the fabric
   fabric_forwarder events_;
   std::unique_ptr<transport::fabric> fabric_; // before core_, which calls it; ends before events_
   transport_core core_;

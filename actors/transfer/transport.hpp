@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace caf {
 class actor_system;
@@ -21,6 +22,9 @@ struct transport_options {
   /// Makes the node's fabric, which reports to the events given. Called once, before `spawn_transport` returns, in its
   /// thread: the place to register the node's pools. May throw `failure`.
   std::function<std::unique_ptr<transport::fabric>(transport::fabric_events&)> make_fabric;
+  /// Owners of memory that is registered there: kept until the fabric is gone. Peers write to a pool whose instance has
+  /// ended, until they hear of that.
+  std::vector<std::shared_ptr<const void>> memory = {};
 };
 
 /// Starts the transport actor of a node. It owns the fabric; the fabric ends with it.

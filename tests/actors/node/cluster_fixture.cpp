@@ -155,6 +155,13 @@ bool process_cluster::comes_to_hold(uint64_t blocks) {
   return false;
 }
 
+void process_cluster::end_helpers() {
+  auto self = caf::scoped_actor{system_};
+  for (const auto& helper : node_.helpers)
+    self->send_exit(helper, caf::exit_reason::user_shutdown);
+  self->wait_for(node_.helpers);
+}
+
 cluster_status process_cluster::status() {
   auto self = caf::scoped_actor{system_};
   auto result = cluster_status{};

@@ -64,6 +64,9 @@ public:
   /// Waits until the Conductor knows of so many blocks at shards, which hear of them first.
   bool comes_to_hold(uint64_t blocks);
 
+  /// Ends the actors that have no address: the devices' and the policy.
+  void end_helpers();
+
   cluster_status status();
   transport_status moved();
 

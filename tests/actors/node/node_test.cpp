@@ -196,6 +196,28 @@ TEST_CASE("node: generated text is found again by the next turn") {
   CHECK_EQ(cluster.run({second})[0].end.cached_tokens, 64);
 }
 
+TEST_CASE("node: peers may write to the pool of an instance that has ended, as long as there is a fabric") {
+  auto devices = std::vector<std::weak_ptr<device>>{};
+  auto shape = cluster_shape{};
+  shape.make_device = [&](const kernels::stream_options& how) {
+    auto work = std::make_shared<device>();
+    work->events = std::make_unique<stream_forwarder>();
+    work->stream = kernels::make_cpu_stream(model(), how, *work->events);
+    devices.push_back(work);
+    return work;
+  };
+  {
+    auto cluster = process_cluster{model(), shape};
+    CHECK_EQ(cluster.run({process_cluster::greedy(long_prompt(30), 4)})[0].detail, "");
+    cluster.end_helpers();
+    for (const auto& each : devices)
+      CHECK_FALSE(each.expired());
+  }
+  CHECK_EQ(devices.size(), 2);
+  for (const auto& each : devices)
+    CHECK(each.expired());
+}
+
 TEST_CASE("node: what is mostly cached is computed by the decode instance, with the same tokens as otherwise") {
   auto apart = process_cluster{model(), {}};
   auto joint = process_cluster{model(), {.at_decode = conditional{64, 0.7}}};
