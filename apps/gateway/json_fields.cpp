@@ -48,7 +48,7 @@ std::variant<json::object, api_error> parse_json_object(std::string_view text) {
   options.max_depth = json_depth_max;
   // Growing lists would be taken from and given back to the system: with those of a prompt of thousands of tokens that
   // takes longer than to read it.
-  std::array<unsigned char, size_t{128} << 10> unfinished; // NOLINT: what the parser writes before it reads
+  std::array<unsigned char, size_t{128} << 10> unfinished; // written before it is read
   auto parser = json::parser{json::make_shared_resource<json::monotonic_resource>(text.size()), options,
                              unfinished.data(), unfinished.size()};
   auto error = boost::system::error_code{};
