@@ -33,6 +33,13 @@ summary run_deaths(const std::vector<std::pair<role, uint32_t>>& victims, const 
     12, [&](uint64_t seed) { return with_deaths(seed, victims); }, wanted);
 }
 
+/// Crowded, with still less room at decode instances: prefixes that are lent take none of it.
+scenario short_of_slots(uint64_t seed) {
+  auto what = crowded(seed);
+  what.nodes.decode_slots = 15;
+  return what;
+}
+
 } // namespace
 
 TEST_CASE("cluster: without faults every request finishes, with the tokens it must have") {
@@ -100,12 +107,8 @@ TEST_CASE("cluster: decode instances compute what is mostly cached, on rough net
   auto rough_one = run_seeds(15, [](uint64_t seed) { return conditionally(rough(seed)); },
                              {"decode: prompt computed here", "decode: cancel prompt", "decode: cancel running"});
   CHECK(rough_one.clients.errors.empty());
-  auto make_crowded = [](uint64_t seed) {
-    auto what = conditionally(crowded(seed));
-    what.nodes.decode_slots = 15; // Prefixes that are lent take none of them.
-    return what;
-  };
-  auto sum = run_seeds(15, make_crowded, {"decode: preempted", "decode: prompt computed here"});
+  auto sum = run_seeds(15, [](uint64_t seed) { return conditionally(short_of_slots(seed)); },
+                       {"decode: preempted", "decode: prompt computed here"});
   INFO(sum.text());
   CHECK(sum.clients.errors.empty());
 }
@@ -122,12 +125,7 @@ TEST_CASE("cluster: instances that do both, on rough networks, short of room, an
   for (auto how : {coupling::chunked, coupling::prefill_first}) {
     run_seeds(10, [&](uint64_t seed) { return coupled(rough(seed), how); },
               {"decode: prompt computed here", "decode: cancel prompt"});
-    auto make_crowded = [&](uint64_t seed) {
-      auto what = coupled(crowded(seed), how);
-      what.nodes.decode_slots = 15; // Prefixes that are lent take none of them.
-      return what;
-    };
-    run_seeds(6, make_crowded, {"decode: preempted"});
+    run_seeds(6, [&](uint64_t seed) { return coupled(short_of_slots(seed), how); }, {"decode: preempted"});
     run_seeds(8, [&](uint64_t seed) { return coupled(with_deaths(seed, victims), how); },
               {"decode: prompt computed here", "session: decode lost"});
   }
