@@ -127,6 +127,7 @@ private:
   void done(uint32_t number, uint64_t incarnation, const fetched& news);
   void done(uint32_t number, uint64_t incarnation, const published& news);
   void done(uint32_t number, uint64_t incarnation, const part_published& news);
+  open_job& answered_job(uint32_t number, uint64_t incarnation, uint64_t id);
   void forget_if_over(node& it, uint64_t id);
   void put_back(node& it, const std::vector<uint32_t>& slots);
   std::optional<std::pair<const block_pool*, uint32_t>> slot_at(uint64_t key, uint64_t offset) const;

@@ -190,10 +190,17 @@ void store_world::send_part_later(uint32_t number, uint64_t id) {
   });
 }
 
-void store_world::done(uint32_t number, uint64_t incarnation, const part_published& news) {
+/// The open job that an answer is about, which must be for the instance that lives now.
+store_world::open_job& store_world::answered_job(uint32_t number, uint64_t incarnation, uint64_t id) {
   auto& it = nodes_.at(number);
   REQUIRE_EQ(it.incarnation, incarnation);
-  auto& job = it.jobs.at(news.id);
+  REQUIRE(it.jobs.contains(id));
+  return it.jobs.at(id);
+}
+
+void store_world::done(uint32_t number, uint64_t incarnation, const part_published& news) {
+  auto& job = answered_job(number, incarnation, news.id);
+  auto& it = nodes_.at(number);
   REQUIRE_EQ(job.parts_open.erase(news.offset), 1);
   auto nothing = content_of(junk);
   for (auto slot : job.slots)
@@ -210,11 +217,8 @@ void store_world::forget_if_over(node& it, uint64_t id) {
 }
 
 void store_world::done(uint32_t number, uint64_t incarnation, const fetched& news) {
+  const auto& job = answered_job(number, incarnation, news.id);
   auto& it = nodes_.at(number);
-  REQUIRE_EQ(it.incarnation, incarnation);
-  auto at = it.jobs.find(news.id);
-  REQUIRE(at != it.jobs.end());
-  const auto& job = at->second;
   REQUIRE(job.reads);
   REQUIRE_LE(news.blocks, job.keys.size());
   auto is_lent = [&](uint32_t i) { return !news.lent.empty() && news.lent[i] != no_slot; };
@@ -239,19 +243,16 @@ void store_world::done(uint32_t number, uint64_t incarnation, const fetched& new
     it.loans.emplace(news.id, std::move(lent));
   totals.fetched_blocks += news.blocks;
   put_back(it, job.slots);
-  it.jobs.erase(at);
+  it.jobs.erase(news.id);
 }
 
 void store_world::done(uint32_t number, uint64_t incarnation, const published& news) {
-  auto& it = nodes_.at(number);
-  REQUIRE_EQ(it.incarnation, incarnation);
-  auto at = it.jobs.find(news.id);
-  REQUIRE(at != it.jobs.end());
-  REQUIRE_FALSE(at->second.reads);
-  REQUIRE_LE(news.stored, at->second.keys.size());
+  auto& job = answered_job(number, incarnation, news.id);
+  REQUIRE_FALSE(job.reads);
+  REQUIRE_LE(news.stored, job.keys.size());
   totals.stored_blocks += news.stored;
-  at->second.answered = true;
-  forget_if_over(it, news.id);
+  job.answered = true;
+  forget_if_over(nodes_.at(number), news.id);
 }
 
 void store_world::put_back(node& it, const std::vector<uint32_t>& slots) {
